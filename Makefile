@@ -1,0 +1,74 @@
+# One non-recursive Makefile. `make help` names every target.
+#   variant=release|debug|asan|tsan   CXX=g++|clang++-16   PREFIX= DESTDIR=
+variant ?= release
+CXX     := $(if $(filter default undefined,$(origin CXX)),g++,$(CXX))
+CC      := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
+PREFIX  ?= /usr/local
+version := 0.1.0
+
+# Release built by g++ lands in build/; every other pair of variant and compiler has a tree of its own.
+compiler := $(notdir $(firstword $(CXX)))
+out := $(if $(filter release-g++,$(variant)-$(compiler)),build,build/$(variant)-$(compiler))
+obj := $(out)/obj
+bin := $(out)/bin
+lib := $(out)/lib
+
+daemons  := plumberd tcpd tlsd udpd
+programs := $(foreach d,$(daemons) plumb,$(if $(wildcard $(d)/main.cc),$(d)))
+
+warnings := -Wall -Wextra -Werror -Wpedantic -Wshadow -Wnon-virtual-dtor -Wno-missing-field-initializers
+standard := $(if $(findstring clang,$(compiler)),-std=c++2b -D__cpp_concepts=202002L -Wno-builtin-macro-redefined,-std=c++23)
+defines  := -D_GNU_SOURCE -DPLUMBERD_VERSION='"$(version)"' -DPLUMBERD_PREFIX='"$(PREFIX)"'
+cxxflags-release := -O2 -g1 -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+cxxflags-debug   := -O0 -g
+cxxflags-asan    := -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+cxxflags-tsan    := -O1 -g -fsanitize=thread
+ldflags-release  := -Wl,-z,relro,-z,now -Wl,--as-needed
+ldflags-debug    :=
+ldflags-asan     := -fsanitize=address,undefined
+ldflags-tsan     := -fsanitize=thread
+ifeq ($(filter $(variant),release debug asan tsan),)
+$(error variant=$(variant) is none of release debug asan tsan)
+endif
+flags := $(defines) $(warnings) $(cxxflags-$(variant)) -fPIC -fvisibility-inlines-hidden -I. -Ilibipc/include $(EXTRA)
+
+libs-ipc      := -luv -luriparser -lfmt
+libs-plumberd := -lspdlog
+libs-tlsd     := -lssl -lcrypto
+libs-plumb    := -lssl -lcrypto
+libs-tests    := -lcriterion -lspdlog -lssl -lcrypto
+
+objects   = $(patsubst %.cc,$(obj)/%.o,$(wildcard $(1)/*.cc))
+parts     = $(filter-out %/main.o,$(call objects,$(1)))
+ipc_objs := $(call objects,libipc/src)
+
+.PHONY: all
+all: $(addprefix $(bin)/,$(programs)) $(lib)/libipc.a $(lib)/libipc.so
+
+$(lib)/libipc.a: $(ipc_objs)
+	@mkdir -p $(@D)
+	@rm -f $@
+	ar rcs $@ $^
+$(lib)/libipc.so: $(ipc_objs)
+	@mkdir -p $(@D)
+	$(CXX) -shared -Wl,-soname,libipc.so $(ldflags-$(variant)) $^ $(libs-ipc) -o $@
+
+define program_rule
+$(bin)/$(1): $(call objects,$(1)) $(lib)/libipc.a
+	@mkdir -p $$(@D)
+	$(CXX) $(ldflags-$(variant)) $$^ $(libs-$(1)) $(libs-ipc) -pthread -o $$@
+endef
+$(foreach p,$(programs),$(eval $(call program_rule,$(p))))
+
+$(obj)/%.o: %.cc
+	@mkdir -p $(@D)
+	$(CXX) $(standard) $(flags) -MMD -MP -c $< -o $@
+
+# --- tests: one Criterion program over the rooms of every daemon (their mains excepted) and the real binaries
+test_objs := $(call objects,tests/unit) $(call objects,tests/e2e) $(foreach p,$(programs),$(call parts,$(p)))
+.PHONY: tests
+tests: all $(bin)/tests
+$(bin)/tests: $(test_objs) $(lib)/libipc.a
+	$(CXX) $(ldflags-$(variant)) $^ $(libs-tests) $(libs-ipc) -pthread -o $@
+
+-include $(shell find $(obj) -name '*.d' 2>/dev/null)

@@ -1,0 +1,116 @@
+#include "ipc/fd.hh"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace ipc {
+namespace {
+constexpr std::size_t control_room = CMSG_SPACE(max_fds * sizeof(int));
+
+std::vector<Fd> take_fds(msghdr& header) {
+  std::vector<Fd> fds;
+  for (cmsghdr* part = CMSG_FIRSTHDR(&header); part != nullptr; part = CMSG_NXTHDR(&header, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
+      int raw = -1;
+      std::memcpy(&raw, CMSG_DATA(part) + i * sizeof(int), sizeof raw);
+      fds.emplace_back(raw);
+    }
+  }
+  return fds;
+}
+
+bool is_hangup(int code) { return code == ECONNRESET || code == EPIPE || code == ENOTCONN; }
+}  // namespace
+
+Fd::~Fd() {
+  if (raw_ >= 0) ::close(raw_);
+}
+
+Result<Io> send_with_fds(int socket, std::string_view bytes, std::span<const int> fds, std::size_t* sent) {
+  alignas(cmsghdr) std::array<char, control_room> control;
+  iovec part{const_cast<char*>(bytes.data()), bytes.size()};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  if (fds.size() > max_fds) return fail(Word::internal, "more than 16 descriptors in one message");
+  if (!fds.empty()) {
+    header.msg_control = control.data();
+    header.msg_controllen = CMSG_SPACE(fds.size_bytes());
+    std::memset(control.data(), 0, header.msg_controllen);
+    cmsghdr* rights = CMSG_FIRSTHDR(&header);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(fds.size_bytes());
+    std::memcpy(CMSG_DATA(rights), fds.data(), fds.size_bytes());
+  }
+  for (;;) {
+    const ssize_t count = ::sendmsg(socket, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (count >= 0) {
+      if (sent != nullptr) *sent = static_cast<std::size_t>(count);
+      return Io::done;
+    }
+    if (errno == EINTR) continue;
+    if (errno == EAGAIN) return Io::again;
+    if (is_hangup(errno)) return Io::closed;
+    return fail_errno("sendmsg");
+  }
+}
+
+Result<Received> receive_with_fds(int socket, std::span<char> buffer) {
+  alignas(cmsghdr) std::array<char, control_room> control;
+  iovec part{buffer.data(), buffer.size()};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control.data();
+  header.msg_controllen = control.size();
+  ssize_t count = -1;
+  do count = ::recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  while (count < 0 && errno == EINTR);
+  if (count < 0) {
+    if (errno == EAGAIN) return Received{.io = Io::again};
+    if (is_hangup(errno)) return Received{.io = Io::closed};
+    return fail_errno("recvmsg");
+  }
+  Received received{.io = count == 0 ? Io::closed : Io::done,
+                    .size = static_cast<std::size_t>(count),
+                    .fds = take_fds(header)};
+  if ((header.msg_flags & MSG_CTRUNC) != 0)
+    return fail(Word::bad_request, "more than 16 descriptors in one message");
+  if ((header.msg_flags & MSG_TRUNC) != 0) return fail(Word::bad_request, "a message of more than 64 KiB");
+  return received;
+}
+
+Result<std::pair<Fd, Fd>> socket_pair(int type) {
+  int raw[2];
+  if (::socketpair(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, raw) != 0)
+    return fail_errno("socketpair");
+  return std::pair{Fd{raw[0]}, Fd{raw[1]}};
+}
+
+Result<Fd> unix_socket(int type) {
+  Fd fd{::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  if (!fd) return fail_errno("socket(AF_UNIX)");
+  return fd;
+}
+
+Result<> set_blocking(int fd, bool blocking) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0) return fail_errno("fcntl(F_GETFL)");
+  const int wanted = blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK;
+  if (wanted != flags && ::fcntl(fd, F_SETFL, wanted) != 0) return fail_errno("fcntl(F_SETFL)");
+  return {};
+}
+
+Result<Fd> duplicate(int fd) {
+  Fd copy{::fcntl(fd, F_DUPFD_CLOEXEC, 0)};
+  if (!copy) return fail_errno("dup");
+  return copy;
+}
+}  // namespace ipc

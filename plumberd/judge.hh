@@ -1,0 +1,95 @@
+// The verdict: a pure function of the rules, the question and the facts at hand.
+#pragma once
+#include <array>
+#include <bitset>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "plumberd/rule.hh"
+
+namespace plumberd {
+
+/// What may have to be looked up before a rule can be decided.
+enum class Fact : std::uint8_t { groups, exe, unit, user_unit, address };
+
+/// What is known of whoever asks. A fact is unasked, known, or unknowable (gone, unreadable): unknowable
+/// satisfies deny, never allow.
+struct Facts {
+  bool is_local = true;        ///< a local client; remote peers have neither uid nor executable
+  std::optional<uid_t> uid{};  ///< empty: unknowable
+  bool is_owner = false;       ///< root or the router's own user: what the default "own" admits
+  std::bitset<8> asked{};      ///< by Fact: looked up already, whether it was found or not
+  std::optional<std::vector<gid_t>>
+      groups{};  ///< all of the client's groups, the primary one included; sorted
+  std::optional<std::string> exe{};
+  std::optional<std::string> unit{};
+  std::optional<std::string> user_unit{};
+  std::vector<std::string> cert_names{};  ///< authenticated names of a remote peer (in)
+  std::string psk_identity{};             ///< authenticated PSK identity of a remote peer (in)
+  bool has(Fact fact) const { return asked[static_cast<std::size_t>(fact)]; }
+};
+
+/// What is asked. Views must outlive the call only.
+struct Question {
+  Direction direction = Direction::out;
+  std::string_view service{};             ///< the name finally opened; "*" for a URI without a name
+  std::string_view scheme{};              ///< out: of the target; in: of the listener
+  std::string_view host{};                ///< out: host of the target as written, lower case; in: unused
+  const ipc::Address* address = nullptr;  ///< out: the address dialled, once known; in: the peer's
+  std::uint16_t port = 0;                 ///< out: the target's; in: the local listening port
+  bool host_is_name =
+      false;  ///< out: the host is a name that a resolver answers: special ranges are refused for it
+  std::string_view unix_path{};  ///< local and out-by-path: the absolute path, where one is opened
+  std::string_view identity{};   ///< out: the stored identity used (as:)
+};
+
+struct Verdict {
+  enum class Kind : std::uint8_t { allow, deny, need };
+  Kind kind = Kind::deny;
+  Fact need = Fact::groups;       ///< with Kind::need: look it up and ask again
+  const Rule* rule = nullptr;     ///< the deciding rule; null: the direction's default or a special range
+  const Rule* audited = nullptr;  ///< the audit rule that would have denied and let through instead
+  std::string
+      reason{};  ///< where no rule decided: "default of out is own", "loopback address for a name", ...
+};
+
+enum class Default : std::uint8_t { allow, deny, own };
+
+/// Compiled rules, immutable, shared by snapshots; first match wins exactly as in file order. The index makes
+/// judging fast at any number of rules.
+class RuleSet {
+ public:
+  RuleSet(std::vector<Rule> rules, std::array<Default, direction_count> defaults);
+  RuleSet(const RuleSet&) = delete;
+  ~RuleSet();
+  const std::vector<Rule>& rules() const;
+  Default default_of(Direction direction) const;
+  /// Whether some rule could decide by address: then a name must be resolved before the verdict is final.
+  bool has_address_selectors(Direction direction) const;
+
+ private:
+  friend Verdict judge(const RuleSet&, const Question&, const Facts&);
+  struct Index;
+  std::unique_ptr<const Index> index_;
+};
+
+/// First match wins, then the direction's default. Answers `need` when a fact that was not asked for yet
+/// could change the outcome, with Fact::address only for a name whose address is not known yet. An allow by a
+/// rule without an address selector does not admit special ranges to a name (`host_is_name`).
+Verdict judge(const RuleSet& rules, const Question& question, const Facts& facts);
+/// The same by a naive scan: what property tests compare `judge` with.
+Verdict judge_naively(const RuleSet& rules, const Question& question, const Facts& facts);
+
+/// One rule that was looked at, for `plumb explain`: why it did not match, or that it decided.
+struct Considered {
+  const Rule* rule;
+  bool decided;
+  std::string why;  ///< "service matches, user: client is uid 1000, not alice (1001)"
+};
+/// The rules of the direction and service that nearly matched, in order, up to and including the deciding
+/// one.
+std::vector<Considered> consider(const RuleSet& rules, const Question& question, const Facts& facts);
+
+}  // namespace plumberd
