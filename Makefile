@@ -4,10 +4,12 @@ variant ?= release
 CXX     := $(if $(filter default undefined,$(origin CXX)),g++,$(CXX))
 CC      := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
 PREFIX  ?= /usr/local
+V       ?=
+Q       := $(if $(V),,@)
 version := 0.1.0
 
 # Release built by g++ lands in build/; every other pair of variant and compiler has a tree of its own.
-compiler := $(notdir $(firstword $(CXX)))
+compiler := $(notdir $(lastword $(CXX)))
 out := $(if $(filter release-g++,$(variant)-$(compiler)),build,build/$(variant)-$(compiler))
 obj := $(out)/obj
 bin := $(out)/bin
@@ -48,27 +50,30 @@ all: $(addprefix $(bin)/,$(programs)) $(lib)/libipc.a $(lib)/libipc.so
 $(lib)/libipc.a: $(ipc_objs)
 	@mkdir -p $(@D)
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 $(lib)/libipc.so: $(ipc_objs)
 	@mkdir -p $(@D)
-	$(CXX) -shared -Wl,-soname,libipc.so $(ldflags-$(variant)) $^ $(libs-ipc) -o $@
+	$(Q)$(CXX) -shared -Wl,-soname,libipc.so $(ldflags-$(variant)) $^ $(libs-ipc) -o $@
 
 define program_rule
 $(bin)/$(1): $(call objects,$(1)) $(lib)/libipc.a
 	@mkdir -p $$(@D)
-	$(CXX) $(ldflags-$(variant)) $$^ $(libs-$(1)) $(libs-ipc) -pthread -o $$@
+	$(Q)echo "  LINK $$@"
+	$(Q)$(CXX) $(ldflags-$(variant)) $$^ $(libs-$(1)) $(libs-ipc) -pthread -o $$@
 endef
 $(foreach p,$(programs),$(eval $(call program_rule,$(p))))
 
 $(obj)/%.o: %.cc
 	@mkdir -p $(@D)
-	$(CXX) $(standard) $(flags) -MMD -MP -c $< -o $@
+	$(Q)echo "  CXX  $@"
+	$(Q)$(CXX) $(standard) $(flags) -MMD -MP -c $< -o $@
 
 # --- tests: one Criterion program over the rooms of every daemon (their mains excepted) and the real binaries
 test_objs := $(call objects,tests/unit) $(call objects,tests/e2e) $(foreach p,$(programs),$(call parts,$(p)))
 .PHONY: tests
 tests: all $(bin)/tests
 $(bin)/tests: $(test_objs) $(lib)/libipc.a
-	$(CXX) $(ldflags-$(variant)) $^ $(libs-tests) $(libs-ipc) -pthread -o $@
+	$(Q)echo "  LINK $@"
+	$(Q)$(CXX) $(ldflags-$(variant)) $^ $(libs-tests) $(libs-ipc) -pthread -o $@
 
 -include $(shell find $(obj) -name '*.d' 2>/dev/null)
