@@ -1,0 +1,205 @@
+#include "ipc/channel.hh"
+
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
+#include <charconv>
+
+namespace ipc {
+namespace {
+// Enough to amortise a wake-up, few enough to be fair to other clients.
+constexpr int messages_per_turn = 16;
+
+std::uint64_t number_of(std::string_view id) {
+  std::uint64_t number = 0;
+  std::from_chars(id.data(), id.data() + id.size(), number);
+  return number;
+}
+
+/// One buffer serves every channel of the thread: a message is decoded before the next is read.
+std::span<char> read_buffer() {
+  static thread_local std::array<char, rpc::max_message> buffer;
+  return buffer;
+}
+}  // namespace
+
+Result<Fd> Channel::Incoming::take_fd(JsonView index) {
+  const auto number = index.integer();
+  if (!number) return fail(Word::bad_request, "the message names no descriptor");
+  const bool there = *number >= 0 && static_cast<std::size_t>(*number) < fds.size() &&
+                     fds[static_cast<std::size_t>(*number)];
+  if (!there)
+    return fail(Word::bad_request,
+                "descriptor " + std::to_string(*number) + " did not come with the message");
+  return std::move(fds[static_cast<std::size_t>(*number)]);
+}
+
+Channel::Channel(Loop& loop, Fd socket, Handlers handlers, ChannelLimits limits)
+    : loop_{loop}, socket_{std::move(socket)}, handlers_{std::move(handlers)}, limits_{limits} {
+  poll_ = Poll{loop_, socket_.borrow(), UV_READABLE, [this](int events) { on_ready(events); }};
+}
+
+Channel::~Channel() {
+  *alive_ = false;
+  poll_.stop();
+}
+
+void Channel::on_ready(int events) {
+  const auto alive = alive_;
+  if ((events & UV_WRITABLE) != 0) flush();
+  if (*alive && is_open() && (events & UV_READABLE) != 0) read_some();
+}
+
+void Channel::read_some() {
+  const auto alive = alive_;
+  for (int i = 0; i < messages_per_turn; ++i)
+    if (!read_one() || !*alive || !is_open()) return;
+}
+
+bool Channel::read_one() {
+  const auto buffer = read_buffer();
+  auto received = receive_with_fds(socket_.borrow(), buffer);
+  if (!received) {
+    end(received.error());
+    return false;
+  }
+  if (received->io == Io::again) return false;
+  if (received->io == Io::closed) {
+    end(Error{Word::unreachable, "the connection was closed"});
+    return false;
+  }
+  dispatch({buffer.data(), received->size}, std::move(received->fds));
+  return true;
+}
+
+void Channel::dispatch(std::string_view text, std::vector<Fd> fds) {
+  std::string id;
+  auto message = rpc::decode(text, &id);
+  if (message) return deliver(Incoming{std::move(*message), std::move(fds)});
+  const bool is_json = !id.empty();
+  refuse(id, message.error(), {}, is_json ? -32600 : -32700);
+}
+
+void Channel::deliver(Incoming incoming) {
+  using Kind = rpc::Message::Kind;
+  switch (incoming.message.kind) {
+    case Kind::request:
+      return handlers_.on_request(std::move(incoming));
+    case Kind::notification:
+      if (handlers_.on_notification) handlers_.on_notification(std::move(incoming));
+      return;
+    default:
+      return settle(std::move(incoming));
+  }
+}
+
+void Channel::settle(Incoming incoming) {
+  const auto found = calls_.find(number_of(incoming.message.id));
+  if (found == calls_.end()) return;  // forgotten, timed out, or made up: its descriptors close here
+  auto on_answer = std::move(found->second.on_answer);
+  calls_.erase(found);
+  if (incoming.message.kind == rpc::Message::Kind::error)
+    return on_answer(std::unexpected(std::move(incoming.message.failure)));
+  on_answer(std::move(incoming));
+}
+
+std::uint64_t Channel::call(std::string_view method, std::string_view params, std::span<const int> fds,
+                            Milliseconds deadline, OnAnswer on_answer) {
+  const auto number = next_call_++;
+  const auto expire = [this, number, name = std::string(method)] {
+    const auto found = calls_.find(number);
+    if (found == calls_.end()) return;
+    auto late = std::move(found->second.on_answer);
+    calls_.erase(found);
+    late(fail(Word::timeout, name + " was not answered in time"));
+  };
+  calls_.emplace(number, Call{std::move(on_answer), Timer{loop_, deadline, expire}});
+  send(rpc::request(std::to_string(number), method, params), fds);
+  return number;
+}
+
+void Channel::forget(std::uint64_t call) { calls_.erase(call); }
+
+void Channel::notify(std::string_view method, std::string_view params, std::span<const int> fds) {
+  send(rpc::notification(method, params), fds);
+}
+
+void Channel::answer(std::string_view id, std::string_view result, std::span<const int> fds) {
+  send(rpc::result(id, result), fds);
+}
+
+void Channel::refuse(std::string_view id, const Error& failure, std::string_view extra, int code) {
+  send(rpc::error(id, failure, extra, code), {});
+}
+
+bool Channel::has_room_for_fd() {
+  if (fds_sent_ < limits_.unread_fds) return true;
+  int unread = 0;
+  if (!queue_.empty() || ::ioctl(socket_.borrow(), SIOCOUTQ, &unread) != 0 || unread != 0) return false;
+  fds_sent_ = 0;
+  return true;
+}
+
+void Channel::send(std::string text, std::span<const int> fds) {
+  if (!is_open()) return;
+  fds_sent_ += fds.size();
+  if (!queue_.empty()) return enqueue(std::move(text), fds);
+  const auto sent = send_with_fds(socket_.borrow(), text, fds);
+  if (sent && *sent == Io::again) return enqueue(std::move(text), fds);
+  if (sent && *sent == Io::done) return;
+  // Never end inside of the caller's hands: the loop will tell it.
+  loop_.post([this, alive = alive_,
+              reason = sent ? Error{Word::unreachable, "the connection was closed"} : sent.error()] {
+    if (*alive && is_open()) end(reason);
+  });
+}
+
+void Channel::enqueue(std::string text, std::span<const int> fds) {
+  Queued queued{std::move(text), {}};
+  for (const int fd : fds) {
+    auto copy = duplicate(fd);
+    if (!copy) return;
+    queued.fds.push_back(std::move(*copy));
+  }
+  queue_.push_back(std::move(queued));
+  poll_.change(UV_READABLE | UV_WRITABLE);
+  if (queue_.size() <= limits_.queued_messages) return;
+  loop_.post([this, alive = alive_] {
+    if (*alive && is_open()) end(Error{Word::busy, "the peer does not read its messages"});
+  });
+}
+
+void Channel::flush() {
+  while (!queue_.empty()) {
+    const auto& next = queue_.front();
+    std::array<int, max_fds> raw{};
+    for (std::size_t i = 0; i < next.fds.size(); ++i) raw[i] = next.fds[i].borrow();
+    const auto sent = send_with_fds(socket_.borrow(), next.text, std::span{raw}.first(next.fds.size()));
+    if (!sent) return end(sent.error());
+    if (*sent == Io::again) return;
+    if (*sent == Io::closed) return end(Error{Word::unreachable, "the connection was closed"});
+    queue_.pop_front();
+  }
+  poll_.change(UV_READABLE);
+}
+
+void Channel::end(const Error& reason) {
+  if (!is_open()) return;
+  const auto alive = alive_;
+  auto on_closed = handlers_.on_closed;
+  close(reason);
+  if (*alive && on_closed) on_closed(reason);
+}
+
+void Channel::close(const Error& reason) {
+  poll_.stop();
+  socket_ = Fd{};
+  queue_.clear();
+  const auto alive = alive_;
+  auto calls = std::exchange(calls_, {});
+  for (auto& [number, call] : calls) {
+    call.on_answer(std::unexpected(reason));
+    if (!*alive) return;
+  }
+}
+}  // namespace ipc
