@@ -3,6 +3,7 @@
 #include <array>
 #include <bitset>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,6 +44,35 @@ struct Question {
       false;  ///< out: the host is a name that a resolver answers: special ranges are refused for it
   std::string_view unix_path{};  ///< local and out-by-path: the absolute path, where one is opened
   std::string_view identity{};   ///< out: the stored identity used (as:)
+  bool by_client =
+      false;  ///< unix_path or identity is the client's own word (its directive, its URI): a path
+              ///< needs a rule that names it or the router's own user, an identity a rule with as:
+};
+
+/// A rule of a RuleSet, compact, valid as long as the set.
+class Rule {
+ public:
+  Action action() const { return action_; }
+  Direction direction() const { return direction_; }
+  /// As written, blanks normalised.
+  std::string_view text() const { return {text_, text_size_}; }
+  std::string_view service() const { return text().substr(service_offset_, service_size_); }
+  /// "FILE:LINE", or "command line:N".
+  std::string at() const;
+
+ private:
+  friend class RuleSet;
+  friend class RuleTable;
+  const char* text_ = nullptr;         // in the set's arena
+  const std::string* file_ = nullptr;  // in the set's list of files
+  std::uint32_t line_ = 0;
+  std::uint32_t first_selector_ = 0;
+  std::uint16_t text_size_ = 0;
+  std::uint8_t selector_count_ = 0;
+  std::uint8_t service_offset_ = 0;
+  std::uint8_t service_size_ = 0;
+  Action action_ = Action::deny;
+  Direction direction_ = Direction::out;
 };
 
 struct Verdict {
@@ -57,27 +87,38 @@ struct Verdict {
 
 enum class Default : std::uint8_t { allow, deny, own };
 
+struct RuleIndex;
+class RuleTable;
+
 /// Compiled rules, immutable, shared by snapshots; first match wins exactly as in file order. The index makes
 /// judging fast at any number of rules.
 class RuleSet {
  public:
-  RuleSet(std::vector<Rule> rules, std::array<Default, direction_count> defaults);
+  using Defaults = std::array<Default, direction_count>;  ///< by Direction
+  /// `parsed` in the order in which they count.
+  RuleSet(const std::vector<ParsedRule>& parsed, const Defaults& defaults);
+  RuleSet(RuleTable&& table, const Defaults& defaults);
   RuleSet(const RuleSet&) = delete;
+  RuleSet& operator=(const RuleSet&) = delete;
   ~RuleSet();
-  const std::vector<Rule>& rules() const;
-  Default default_of(Direction direction) const;
+  /// All rules in order; a rule's place in it (`&rule - rules().data()`) numbers it for counters.
+  std::span<const Rule> rules() const;
+  Default default_of(Direction direction) const { return defaults_[static_cast<std::size_t>(direction)]; }
   /// Whether some rule could decide by address: then a name must be resolved before the verdict is final.
   bool has_address_selectors(Direction direction) const;
+  const RuleTable& table() const { return *table_; }
+  const RuleIndex& index() const { return *index_; }
 
  private:
-  friend Verdict judge(const RuleSet&, const Question&, const Facts&);
-  struct Index;
-  std::unique_ptr<const Index> index_;
+  std::unique_ptr<const RuleTable> table_;
+  std::unique_ptr<const RuleIndex> index_;
+  Defaults defaults_;
 };
 
 /// First match wins, then the direction's default. Answers `need` when a fact that was not asked for yet
-/// could change the outcome, with Fact::address only for a name whose address is not known yet. An allow by a
-/// rule without an address selector does not admit special ranges to a name (`host_is_name`).
+/// could change the outcome, with Fact::address only for a name whose address is not known yet. An allow rule
+/// that does not name the special range by address is passed over for a name that resolved into one
+/// (`host_is_name`), and so is one that does not name what `by_client` says must be named.
 Verdict judge(const RuleSet& rules, const Question& question, const Facts& facts);
 /// The same by a naive scan: what property tests compare `judge` with.
 Verdict judge_naively(const RuleSet& rules, const Question& question, const Facts& facts);

@@ -44,23 +44,26 @@ struct Selector {
   ipc::Address network{};        ///< endpoint with Host::network
   std::string scheme{};          ///< endpoint only
   std::string value{};  ///< host name ("*.x" is kept as ".x"), path, user, group, unit, certificate name, ...
-  std::optional<std::uint32_t>
-      id{};  ///< user, group: the number; unknown users of a boot keep none and match nothing
+  std::optional<std::uint32_t> id{};  ///< user, group: the number; without one the fact is unknown: it
+                                      ///< satisfies deny, never allow
+  bool operator==(const Selector&) const = default;
 };
 
-struct Rule {
+/// A rule as parsed. RuleSet keeps it in a compact form: Rule, in judge.hh.
+struct ParsedRule {
   Action action = Action::deny;
   Direction direction = Direction::in;
   std::string service{};         ///< "*", "name" or "*.name"
   std::vector<Selector> peer{};  ///< empty for "*"
   std::string text{};            ///< as written, blanks normalised
-  std::string at{};              ///< "FILE:LINE" or "command line:N"
+  std::string file{};            ///< where it stands: a file, or "command line"
+  std::uint32_t line = 0;        ///< its line, or the number of the argument
 };
 
 /// A rule from its text, or BAD_REQUEST whose text is "what; remedy". `column` receives the 1-based place of
 /// the error. `schemes` are the known ones. Names of users and groups are left unresolved (`id` empty unless
 /// numeric).
-ipc::Result<Rule> parse_rule(std::string_view text, const std::vector<std::string>& schemes,
-                             std::size_t* column = nullptr);
+ipc::Result<ParsedRule> parse_rule(std::string_view text, const std::vector<std::string>& schemes,
+                                   std::size_t* column = nullptr);
 
 }  // namespace plumberd
