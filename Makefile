@@ -76,4 +76,21 @@ $(bin)/tests: $(test_objs) $(lib)/libipc.a
 	$(Q)echo "  LINK $@"
 	$(Q)$(CXX) $(ldflags-$(variant)) $^ $(libs-tests) $(libs-ipc) -pthread -o $@
 
+# --- the benchmark kit: figures for people to read, no test (docs/benchmarks.md)
+#   make bench [only=dial,threads,after,idle,relay,warm] [quick=1]
+only  ?=
+quick ?=
+bench_packages := nginx-light libnginx-mod-stream socat haproxy
+$(bin)/bench: $(call objects,tests/bench) $(lib)/libipc.a
+	@mkdir -p $(@D)
+	$(Q)echo "  LINK $@"
+	$(Q)$(CXX) $(ldflags-$(variant)) $^ $(libs-ipc) -pthread -o $@
+.PHONY: bench bench-peers
+bench: all $(bin)/bench bench-peers
+	tests/bench/run --bin $(bin) $(if $(only),--only $(only)) $(if $(quick),--quick)
+bench-peers:
+	$(Q)set -- $$(for p in $(bench_packages); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	  test $$# = 0 || { echo "installing $$*"; sudo=; test $$(id -u) = 0 || sudo=sudo; \
+	    $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$$@"; }
+
 -include $(shell find $(obj) -name '*.d' 2>/dev/null)
