@@ -19,7 +19,7 @@ daemons  := plumberd tcpd tlsd udpd
 programs := $(foreach d,$(daemons) plumb,$(if $(wildcard $(d)/main.cc),$(d)))
 
 warnings := -Wall -Wextra -Werror -Wpedantic -Wshadow -Wnon-virtual-dtor -Wno-missing-field-initializers
-standard := $(if $(findstring clang,$(compiler)),-std=c++2b -D__cpp_concepts=202002L -Wno-builtin-macro-redefined,-std=c++23)
+standard := $(if $(findstring clang,$(compiler)),-std=c++2b -D__cpp_concepts=202002L -Wno-builtin-macro-redefined -Wno-macro-redefined,-std=c++23)
 defines  := -D_GNU_SOURCE -DPLUMBERD_VERSION='"$(version)"' -DPLUMBERD_PREFIX='"$(PREFIX)"'
 cxxflags-release := -O2 -g1 -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 cxxflags-debug   := -O0 -g
