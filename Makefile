@@ -73,6 +73,7 @@ test_objs := $(call objects,tests/unit) $(call objects,tests/e2e) $(foreach p,$(
 .PHONY: tests
 tests: all $(bin)/tests
 $(bin)/tests: $(test_objs) $(lib)/libipc.a
+	@mkdir -p $(@D)
 	$(Q)echo "  LINK $@"
 	$(Q)$(CXX) $(ldflags-$(variant)) $^ $(libs-tests) $(libs-ipc) -pthread -o $@
 
