@@ -1,0 +1,54 @@
+#include "ipc/stream.hh"
+
+#include <sys/socket.h>
+#include <uv.h>
+
+#include <cerrno>
+
+namespace ipc {
+namespace {
+Transfer outcome_of(ssize_t count) {
+  if (count > 0) return {.size = static_cast<std::size_t>(count)};
+  if (count == 0) return {.io = Io::closed};
+  if (errno == EAGAIN) return {.io = Io::again};
+  return {.io = Io::closed, .broken = true};
+}
+
+bool is_unix(int socket) {
+  int domain = -1;
+  socklen_t size = sizeof domain;
+  return ::getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX;
+}
+}  // namespace
+
+int Stream::events(bool to_read, bool to_write) const {
+  return (to_read ? UV_READABLE : 0) | (to_write ? UV_WRITABLE : 0);
+}
+
+Transfer SocketStream::read(std::span<char> buffer) {
+  ssize_t count = -1;
+  do count = ::recv(borrow(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+  while (count < 0 && errno == EINTR);
+  auto outcome = outcome_of(count);
+  // A UNIX peer that closed with bytes of ours unread: all it had sent was read before this, so nothing is
+  // cut.
+  if (outcome.broken && errno == ECONNRESET && is_unix(borrow())) outcome.broken = false;
+  return outcome;
+}
+
+Transfer SocketStream::write(std::string_view bytes) {
+  ssize_t count = -1;
+  do count = ::send(borrow(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  while (count < 0 && errno == EINTR);
+  return outcome_of(count);
+}
+
+Io SocketStream::finish() { return ::shutdown(borrow(), SHUT_WR) == 0 ? Io::done : Io::closed; }
+
+void SocketStream::make_abrupt() {
+  const linger at_once{.l_onoff = 1, .l_linger = 0};
+  ::setsockopt(borrow(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
+std::unique_ptr<Stream> socket_stream(Fd socket) { return std::make_unique<SocketStream>(std::move(socket)); }
+}  // namespace ipc
