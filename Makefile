@@ -69,7 +69,7 @@ $(obj)/%.o: %.cc
 	$(Q)$(CXX) $(standard) $(flags) -MMD -MP -c $< -o $@
 
 # --- tests: one Criterion program over the rooms of every daemon (their mains excepted) and the real binaries
-test_objs := $(call objects,tests/unit) $(call objects,tests/e2e) $(foreach p,$(programs),$(call parts,$(p)))
+test_objs := $(call objects,tests/unit) $(call objects,tests/e2e) $(foreach d,$(daemons) plumb,$(call parts,$(d)))
 .PHONY: tests
 tests: all $(bin)/tests
 $(bin)/tests: $(test_objs) $(lib)/libipc.a

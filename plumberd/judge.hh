@@ -13,7 +13,7 @@
 namespace plumberd {
 
 /// What may have to be looked up before a rule can be decided.
-enum class Fact : std::uint8_t { groups, exe, unit, user_unit, address };
+enum class Fact : std::uint8_t { groups, exe, unit, user_unit, address };  // the cheapest first
 
 /// What is known of whoever asks. A fact is unasked, known, or unknowable (gone, unreadable): unknowable
 /// satisfies deny, never allow.
