@@ -5,7 +5,8 @@ namespace {
 /// Ids are strings or integers, and short: they are kept while a request is under way.
 std::string id_text(JsonView id) {
   constexpr std::size_t longest_id = 128;
-  if (!id.is_string() && !id.integer()) return {};
+  if (const auto number = id.integer()) return std::to_string(*number);
+  if (!id.is_string()) return {};
   auto text = id.text();
   return text.size() <= longest_id ? text : std::string{};
 }

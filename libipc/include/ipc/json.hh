@@ -19,7 +19,9 @@ using Labels = std::map<std::string, std::string, std::less<>>;
 /// Appends JSON text to a string. Objects and arrays are closed by `end()`; commas are put by themselves.
 class JsonWriter {
  public:
-  explicit JsonWriter(std::string& out) : out_{out} {}
+  explicit JsonWriter(std::string& out) : out_{out} {
+    if (out.capacity() < usual_size) out.reserve(usual_size);  // one allocation, not one per doubling
+  }
   JsonWriter& object() { return open('{'); }
   JsonWriter& array() { return open('['); }
   JsonWriter& end();
@@ -43,6 +45,7 @@ class JsonWriter {
   }
 
  private:
+  static constexpr std::size_t usual_size = 256;
   JsonWriter& open(char bracket);
   void separate();
   std::string& out_;
