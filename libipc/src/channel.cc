@@ -7,7 +7,7 @@
 
 namespace ipc {
 namespace {
-// Enough to amortise a wake-up, few enough to be fair to other clients.
+// Few enough to be fair to other clients.
 constexpr int messages_per_turn = 16;
 
 std::uint64_t number_of(std::string_view id) {
@@ -50,10 +50,12 @@ void Channel::on_ready(int events) {
   if (*alive && is_open() && (events & UV_READABLE) != 0) read_some();
 }
 
+// The loop is level triggered: what is left is announced again. So a second read, which costs as much as a
+// turn of the loop and mostly finds nothing, is only tried where more answers are due.
 void Channel::read_some() {
   const auto alive = alive_;
   for (int i = 0; i < messages_per_turn; ++i)
-    if (!read_one() || !*alive || !is_open()) return;
+    if (!read_one() || !*alive || !is_open() || calls_.empty()) return;
 }
 
 bool Channel::read_one() {

@@ -1,6 +1,7 @@
 #include "ipc/fd.hh"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -101,10 +102,8 @@ Result<Fd> unix_socket(int type) {
 }
 
 Result<> set_blocking(int fd, bool blocking) {
-  const int flags = ::fcntl(fd, F_GETFL);
-  if (flags < 0) return fail_errno("fcntl(F_GETFL)");
-  const int wanted = blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK;
-  if (wanted != flags && ::fcntl(fd, F_SETFL, wanted) != 0) return fail_errno("fcntl(F_SETFL)");
+  int on = blocking ? 0 : 1;  // one call, where fcntl would take two
+  if (::ioctl(fd, FIONBIO, &on) != 0) return fail_errno("ioctl(FIONBIO)");
   return {};
 }
 
