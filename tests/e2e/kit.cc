@@ -1,4 +1,5 @@
 #include "tests/e2e/kit.hh"
+#include "ipc/address.hh"
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
@@ -20,6 +21,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "ipc/address.hh"
+
 namespace kit {
 namespace {
 sockaddr_un unix_address(const std::string& path) {
@@ -30,11 +33,17 @@ sockaddr_un unix_address(const std::string& path) {
   return address;
 }
 
-sockaddr_in tcp_address(std::uint16_t port, const char* text) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  ::inet_pton(AF_INET, text, &address.sin_addr);
+struct TcpAddress {
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+};
+
+/// A literal of either family.
+TcpAddress tcp_address(std::uint16_t port, const char* text) {
+  TcpAddress address;
+  const auto literal = ipc::parse_address(text);
+  if (!literal) give_up(std::string(text) + " is no address");
+  address.size = ipc::to_sockaddr(*literal, port, address.storage);
   return address;
 }
 
@@ -140,9 +149,9 @@ ipc::Fd connect_unix(const std::string& path, int type) {
 }
 
 ipc::Fd connect_tcp(std::uint16_t port, const char* address) {
-  auto socket = new_socket(AF_INET, SOCK_STREAM);
   const auto place = tcp_address(port, address);
-  if (::connect(socket.borrow(), generic(place), sizeof place) != 0)
+  auto socket = new_socket(place.storage.ss_family, SOCK_STREAM);
+  if (::connect(socket.borrow(), generic(place.storage), place.size) != 0)
     give_up("connect to port " + std::to_string(port) + ": " + ipc::errno_text(errno));
   return socket;
 }
@@ -156,9 +165,9 @@ ipc::Fd listen_unix(const std::string& path, int type) {
 }
 
 ipc::Fd listen_tcp(const char* address) {
-  auto socket = new_socket(AF_INET, SOCK_STREAM);
   const auto place = tcp_address(0, address);
-  if (::bind(socket.borrow(), generic(place), sizeof place) != 0 || ::listen(socket.borrow(), 128) != 0)
+  auto socket = new_socket(place.storage.ss_family, SOCK_STREAM);
+  if (::bind(socket.borrow(), generic(place.storage), place.size) != 0 || ::listen(socket.borrow(), 128) != 0)
     give_up(std::string("listen ") + address + ": " + ipc::errno_text(errno));
   return socket;
 }

@@ -1,0 +1,67 @@
+// Schemes over TCP: dialling and listening are done here, what a protocol does to a fresh connection (nothing
+// for tcp, a handshake for tls) is plugged in between the connection and its hop.
+#pragma once
+#include <list>
+#include <memory>
+#include <variant>
+
+#include "ipc/connect.hh"
+#include "ipc/helper.hh"
+
+namespace ipc {
+
+/// A connection on which the hop can be spoken.
+struct Established {
+  std::unique_ptr<Stream> stream;
+  Labels labels{};  ///< what the protocol learnt, beside scheme, peer and local address
+};
+
+/// Work on one connection, under way. Destroying it cancels it (and closes the connection).
+class Setup {
+ public:
+  virtual ~Setup() = default;
+};
+using OnEstablished = std::function<void(Result<Established>)>;
+/// Either the outcome, at once, and the callback is never called; or work that will call it once.
+using Progress = std::variant<Result<Established>, std::unique_ptr<Setup>>;
+
+/// A socket to hand over and how its bytes travel.
+struct Handover {
+  Fd fd;
+  std::string_view path;
+};
+
+class Inbound;
+class StreamListener;
+
+/// As it stands this is plain TCP; protocols override what differs.
+class StreamScheme : public Scheme {
+ public:
+  StreamScheme();
+  ~StreamScheme() override;
+
+  /// `socket` is connected and non-blocking. Deadlines are the caller's.
+  virtual Progress after_connect(Helper& helper, Fd socket, const DialRequest& request, OnEstablished done);
+  /// Made once per listener for `after_accept`: certificates, keys. Default: nothing.
+  virtual Result<std::shared_ptr<void>> listener_context(Helper& helper, const ListenRequest& request);
+  virtual Progress after_accept(Helper& helper, Fd socket, const std::shared_ptr<void>& context,
+                                OnEstablished done);
+  /// After the hop: what the client or service gets. Default: the socket itself, "direct".
+  virtual Result<Handover> hand_over(Helper& helper, std::unique_ptr<Stream> stream);
+
+  std::unique_ptr<Dial> dial(Helper& helper, DialRequest request) override;
+  Result<std::unique_ptr<Listener>> listen(Helper& helper, ListenRequest request) override;
+
+ private:
+  friend class Inbound;
+  friend class StreamListener;
+  void admit(std::unique_ptr<Inbound> inbound, Fd socket);
+  bool make_room();
+  void drop(Inbound& inbound);
+  void drop_all_of(const StreamListener& listener);
+
+  /// Accepted, not yet handed over or refused; the oldest first.
+  std::list<std::unique_ptr<Inbound>> inbounds_;
+};
+
+}  // namespace ipc

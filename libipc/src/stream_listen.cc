@@ -1,0 +1,156 @@
+// Bound sockets, and accepting as long as there are descriptors for it.
+#include <cerrno>
+
+#include "ipc/resolve.hh"
+#include "stream_inbound.hh"
+
+namespace ipc {
+namespace {
+constexpr int backlog = 4096;  // the kernel cuts it to net.core.somaxconn
+constexpr int accepts_per_turn = 32;
+constexpr Milliseconds breath{100};  // until accepting is tried again when descriptors were out
+constexpr std::size_t most_inbounds = 1024;
+
+void set(int socket, int level, int name, int value) {
+  ::setsockopt(socket, level, name, &value, sizeof value);
+}
+
+bool is_unspecified(const Address& address) { return special_range(address) == "unspecified"; }
+
+bool lacks_resources(int code) {
+  return code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM;
+}
+}  // namespace
+
+StreamListener::StreamListener(StreamScheme& scheme, Helper& helper, ListenRequest request)
+    : scheme_{scheme}, helper_{helper}, request_{std::move(request)} {}
+
+StreamListener::~StreamListener() { scheme_.drop_all_of(*this); }
+
+Result<> StreamListener::open() {
+  context_ = TRY(scheme_.listener_context(helper_, request_));
+  const auto addresses = addresses_without_resolver(request_.uri);
+  if (addresses.empty())
+    return fail(Word::bad_request,
+                "cannot listen on " + request_.uri.host + ": give an address or localhost");
+  port_ = request_.uri.port_or_default();
+  for (const auto& address : addresses) {
+    auto bound = bind_one(address);
+    // localhost: a machine without IPv6 has only the first.
+    if (!bound && sockets_.empty()) return bound;
+  }
+  for (std::size_t i = 0; i < sockets_.size(); ++i)
+    sockets_[i].poll =
+        Poll{helper_.loop(), sockets_[i].fd.borrow(), UV_READABLE, [this, i](int) { on_ready(i); }};
+  return {};
+}
+
+Result<> StreamListener::bind_one(const Address& address) {
+  const auto refuse = [&](const char* what) {
+    const int code = errno;
+    const auto word = code == EADDRINUSE ? Word::taken : code == EACCES ? Word::denied : Word::unreachable;
+    return fail(word, std::string("cannot ") + what + " " + place(to_string(address), port_) + ": " +
+                          errno_text(code));
+  };
+  Fd fd{::socket(address.v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  if (!fd) return refuse("open a socket for");
+  if (address.v6) set(fd.borrow(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  set(fd.borrow(), SOL_SOCKET, SO_REUSEADDR, 1);
+  set_tcp_options(fd.borrow());
+  sockaddr_storage storage;
+  const auto size = to_sockaddr(address, port_, storage);
+  if (::bind(fd.borrow(), reinterpret_cast<const sockaddr*>(&storage), size) != 0) return refuse("bind");
+  if (::listen(fd.borrow(), backlog) != 0) return refuse("listen on");
+  if (const auto actual = local_end(fd.borrow())) port_ = actual->second;
+  sockets_.push_back({std::move(fd), address});
+  return {};
+}
+
+std::string StreamListener::uri() const {
+  std::string text = request_.uri.scheme + "://" + place(request_.uri.host, port_);
+  return request_.uri.service.empty() ? text : text + "/" + request_.uri.service;
+}
+
+void StreamListener::on_ready(std::size_t index) {
+  for (int i = 0; i < accepts_per_turn; ++i)
+    if (!accept_one(sockets_[index])) return;
+}
+
+bool StreamListener::accept_one(const Socket& from) {
+  sockaddr_storage storage;
+  socklen_t size = sizeof storage;
+  auto* address = reinterpret_cast<sockaddr*>(&storage);
+  Fd socket{::accept4(from.fd.borrow(), address, &size, SOCK_CLOEXEC | SOCK_NONBLOCK)};
+  if (!socket) {
+    const int code = errno;
+    if (lacks_resources(code)) pause(code);
+    // Any other error is of the one connection (accept(2)): the next may be fine.
+    return code != EAGAIN && !paused_;
+  }
+  was_told_ = false;
+  Endpoints ends{.peer = from_sockaddr(address), .local = local_of(from, socket.borrow())};
+  auto inbound = std::make_unique<Inbound>(scheme_, helper_, *this, std::move(ends));
+  if (scheme_.make_room()) scheme_.admit(std::move(inbound), std::move(socket));
+  return true;
+}
+
+std::optional<std::pair<Address, std::uint16_t>> StreamListener::local_of(const Socket& from,
+                                                                          int socket) const {
+  if (is_unspecified(from.address)) return local_end(socket);
+  return std::pair{from.address, port_};
+}
+
+void StreamListener::pause(int code) {
+  if (!std::exchange(was_told_, true)) helper_.log("warn", uri() + ": accepting pauses: " + errno_text(code));
+  for (auto& socket : sockets_) socket.poll.change(0);
+  paused_ = Timer{helper_.loop(), breath, [this] { resume(); }};
+}
+
+void StreamListener::resume() {
+  paused_.stop();
+  for (auto& socket : sockets_) socket.poll.change(UV_READABLE);
+}
+
+// --- the scheme's side: the connections that are neither handed over nor refused yet
+
+StreamScheme::StreamScheme() = default;
+StreamScheme::~StreamScheme() = default;
+
+Result<std::unique_ptr<Listener>> StreamScheme::listen(Helper& helper, ListenRequest request) {
+  auto listener = std::make_unique<StreamListener>(*this, helper, std::move(request));
+  TRY(listener->open());
+  return listener;
+}
+
+Result<std::shared_ptr<void>> StreamScheme::listener_context(Helper&, const ListenRequest&) {
+  return nullptr;
+}
+
+Progress StreamScheme::after_accept(Helper&, Fd socket, const std::shared_ptr<void>&, OnEstablished) {
+  return Established{socket_stream(std::move(socket))};
+}
+
+void StreamScheme::admit(std::unique_ptr<Inbound> inbound, Fd socket) {
+  auto& here = *inbound;
+  here.place = inbounds_.insert(inbounds_.end(), std::move(inbound));
+  here.begin(std::move(socket));
+}
+
+/// At the bound the oldest that keeps us waiting goes: newcomers get their chance however many dawdle. False
+/// when all wait for the router.
+bool StreamScheme::make_room() {
+  if (inbounds_.size() < most_inbounds) return true;
+  for (auto& inbound : inbounds_) {
+    if (!inbound->waits_for_peer()) continue;
+    drop(*inbound);
+    return true;
+  }
+  return false;
+}
+
+void StreamScheme::drop(Inbound& inbound) { inbounds_.erase(inbound.place); }
+
+void StreamScheme::drop_all_of(const StreamListener& listener) {
+  inbounds_.remove_if([&](const auto& inbound) { return inbound->is_of(listener); });
+}
+}  // namespace ipc
