@@ -51,9 +51,9 @@ $(lib)/libipc.a: $(ipc_objs)
 	@mkdir -p $(@D)
 	@rm -f $@
 	$(Q)ar rcs $@ $^
-$(lib)/libipc.so: $(ipc_objs)
+$(lib)/libipc.so: $(ipc_objs) libipc/libipc.map
 	@mkdir -p $(@D)
-	$(Q)$(CXX) -shared -Wl,-soname,libipc.so $(ldflags-$(variant)) $^ $(libs-ipc) -o $@
+	$(Q)$(CXX) -shared -Wl,-soname,libipc.so -Wl,--version-script=libipc/libipc.map $(ldflags-$(variant)) $(ipc_objs) $(libs-ipc) -o $@
 
 define program_rule
 $(bin)/$(1): $(call objects,$(1)) $(lib)/libipc.a
@@ -71,7 +71,7 @@ $(obj)/%.o: %.cc
 # --- tests: one Criterion program over the rooms of every daemon (their mains excepted) and the real binaries
 test_objs := $(call objects,tests/unit) $(call objects,tests/e2e) $(foreach d,$(daemons) plumb,$(call parts,$(d)))
 .PHONY: tests
-tests: all $(bin)/tests
+tests: all $(bin)/tests $(bin)/ipc-c-test
 $(bin)/tests: $(test_objs) $(lib)/libipc.a
 	@mkdir -p $(@D)
 	$(Q)echo "  LINK $@"
@@ -93,5 +93,11 @@ bench-peers:
 	$(Q)set -- $$(for p in $(bench_packages); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
 	  test $$# = 0 || { echo "installing $$*"; sudo=; test $$(id -u) = 0 || sudo=sudo; \
 	    $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$$@"; }
+# the C interface is used from C11, through the shared library
+c_compiler := $(subst g++,gcc,$(subst clang++,clang,$(CXX)))
+$(bin)/ipc-c-test: tests/e2e/capi.c libipc/include/ipc/ipc.h $(lib)/libipc.so
+	@mkdir -p $(@D)
+	$(Q)$(c_compiler) -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -Wpedantic $(cxxflags-$(variant)) -Ilibipc/include $< \
+	  -L$(lib) -lipc -Wl,-rpath,'$$ORIGIN/../lib' -o $@
 
 -include $(shell find $(obj) -name '*.d' 2>/dev/null)
