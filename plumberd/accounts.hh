@@ -1,0 +1,49 @@
+// What each local user makes the router hold: connections, requests under way, requests per second.
+#pragma once
+#include <sys/types.h>
+
+#include <cstdint>
+#include <unordered_map>
+
+#include "ipc/error.hh"
+#include "plumberd/config.hh"
+
+namespace plumberd {
+
+class Accounts {
+ public:
+  /// Gives back what it counted when it goes.
+  class Ticket {
+   public:
+    Ticket() = default;
+    Ticket(unsigned* count, Accounts* owner, uid_t uid) : count_{count}, owner_{owner}, uid_{uid} {}
+    Ticket(Ticket&& from) noexcept
+        : count_{std::exchange(from.count_, nullptr)}, owner_{from.owner_}, uid_{from.uid_} {}
+    Ticket& operator=(Ticket&& from) noexcept;
+    ~Ticket() { give_back(); }
+
+   private:
+    void give_back();
+    unsigned* count_ = nullptr;
+    Accounts* owner_ = nullptr;
+    uid_t uid_ = 0;
+  };
+
+  /// BUSY when the user's limit is reached. `now` is monotonic milliseconds.
+  ipc::Result<Ticket> open_connection(uid_t uid, const Limits& limits);
+  ipc::Result<Ticket> begin_request(uid_t uid, const Limits& limits, std::uint64_t now);
+  std::size_t users() const { return accounts_.size(); }
+
+ private:
+  struct Account {
+    unsigned connections = 0;
+    unsigned pending = 0;
+    double tokens = -1;  ///< of the bucket; negative: never used
+    std::uint64_t refilled = 0;
+  };
+  ipc::Result<> take_token(Account& account, const Limits& limits, std::uint64_t now);
+  void forget_if_idle(uid_t uid);
+  std::unordered_map<uid_t, Account> accounts_;
+};
+
+}  // namespace plumberd

@@ -1,0 +1,142 @@
+#include "plumberd/decision.hh"
+
+#include <fmt/format.h>
+
+#include <ctime>
+
+#include "ipc/name.hh"
+
+namespace plumberd {
+namespace {
+std::string_view to_string(Decision::Verdict verdict) {
+  constexpr std::string_view names[] = {"none", "allow", "deny"};
+  return names[static_cast<std::size_t>(verdict)];
+}
+
+}  // namespace
+
+std::string rfc3339(std::chrono::system_clock::time_point time) {
+  const auto since = time.time_since_epoch();
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(since).count();
+  const std::time_t seconds = ms / 1000;
+  std::tm parts{};
+  ::gmtime_r(&seconds, &parts);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", parts.tm_year + 1900, parts.tm_mon + 1,
+                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, ms % 1000);
+}
+
+namespace {
+void write_client(ipc::JsonWriter& json, const Decision::Who& who) {
+  if (!who.known) return;
+  json.key("client").object();
+  json.add("uid", std::int64_t{who.uid}).add("gid", std::int64_t{who.gid}).add("pid", std::int64_t{who.pid});
+  json.add_if("exe", who.exe).add_if("unit", who.unit);
+  if (who.weak) json.add("weak", true);
+  json.end();
+}
+
+void write_steps(ipc::JsonWriter& json, const std::vector<Step>& steps) {
+  json.key("steps").array();
+  for (const auto& step : steps) {
+    json.object()
+        .add("kind", step.kind)
+        .add("from", ipc::printable(step.from))
+        .add("to", ipc::printable(step.to));
+    json.add("at", step.at).end();
+  }
+  json.end();
+}
+
+void write_rule(ipc::JsonWriter& json, std::string_view key, const std::string& text, const std::string& at) {
+  if (!text.empty()) json.key(key).object().add("text", text).add("at", at).end();
+}
+
+void write_outcome(ipc::JsonWriter& json, const Decision& d) {
+  json.add("verdict", to_string(d.verdict));
+  write_rule(json, "rule", d.rule, d.rule_at);
+  write_rule(json, "would_deny", d.audited, d.audited_at);
+  json.add_if("reason", d.reason).add_if("helper", d.helper).add_if("path", d.path);
+  if (d.failed) json.add("code", ipc::to_string(d.error.word)).add("message", d.error.text);
+  if (d.failed && d.error.far) json.add("far", true);
+}
+
+/// NAME=VALUE; a value with blanks or quotes is quoted, its own quotes escaped.
+void add_field(fmt::memory_buffer& out, std::string_view name, std::string_view value) {
+  if (value.empty()) return;
+  fmt::format_to(std::back_inserter(out), " {}=", name);
+  if (value.find_first_of(" \"") == value.npos) return out.append(value.data(), value.data() + value.size());
+  out.push_back('"');
+  for (const char c : value) {
+    if (c == '"') out.push_back('\\');
+    out.push_back(c);
+  }
+  out.push_back('"');
+}
+
+void add_rule_fields(fmt::memory_buffer& out, const Decision& d) {
+  add_field(out, "rule", d.rule);
+  add_field(out, "at", d.rule_at);
+  add_field(out, "would-deny", d.audited);
+  add_field(out, "audit-at", d.audited_at);
+  if (d.rule.empty()) add_field(out, "reason", d.reason);
+}
+}  // namespace
+
+void record(Decision& decision, const Verdict& verdict) {
+  decision.verdict = verdict.kind == Verdict::Kind::deny ? Decision::Verdict::deny : Decision::Verdict::allow;
+  decision.rule = verdict.rule != nullptr ? std::string(verdict.rule->text()) : std::string{};
+  decision.rule_at = verdict.rule != nullptr ? verdict.rule->at() : std::string{};
+  decision.reason = verdict.reason;
+  if (verdict.audited == nullptr) return;
+  decision.audited = verdict.audited->text();
+  decision.audited_at = verdict.audited->at();
+}
+
+std::string to_json(const Decision& d) {
+  std::string text;
+  ipc::JsonWriter json{text};
+  json.object().add("id", static_cast<std::int64_t>(d.id)).add("time", rfc3339(d.time));
+  json.add("generation", static_cast<std::int64_t>(d.generation)).add("direction", to_string(d.direction));
+  json.add("asked", ipc::printable(d.asked)).add("opened", ipc::printable(d.opened));
+  write_client(json, d.client);
+  json.add_if("peer", ipc::printable(d.peer));
+  write_steps(json, d.steps);
+  write_outcome(json, d);
+  json.key("ms").object().key("route").decimal(d.ms_route).key("judge").decimal(d.ms_judge);
+  json.key("dial").decimal(d.ms_dial).end().end();
+  return text;
+}
+
+std::string to_line(const Decision& d) {
+  fmt::memory_buffer out;
+  const auto word = d.verdict == Decision::Verdict::allow && d.failed ? "fail" : to_string(d.verdict);
+  fmt::format_to(std::back_inserter(out), "{} {}", word == "none" ? "fail" : word, to_string(d.direction));
+  add_field(out, "service", ipc::printable(d.asked));
+  if (d.opened != d.asked) add_field(out, "opened", ipc::printable(d.opened));
+  if (d.client.known) fmt::format_to(std::back_inserter(out), " uid={} pid={}", d.client.uid, d.client.pid);
+  add_field(out, "peer", ipc::printable(d.peer));
+  add_rule_fields(out, d);
+  add_field(out, "path", d.path);
+  if (d.failed) add_field(out, "error", ipc::to_string(d.error.word));
+  if (d.failed && d.verdict != Decision::Verdict::deny)
+    add_field(out, "message", ipc::printable(d.error.text));
+  fmt::format_to(std::back_inserter(out), " id={} generation={} ms={:.3f}", d.id, d.generation,
+                 d.ms_route + d.ms_judge + d.ms_dial);
+  return fmt::to_string(out);
+}
+
+ipc::Error denial(const Decision& decision, bool disclose) {
+  ipc::Error error{.word = ipc::Word::denied};
+  const auto what = fmt::format("{} {}", to_string(decision.direction), ipc::printable(decision.opened));
+  if (!disclose) {
+    error.text = what + " is denied";
+  } else if (decision.rule.empty()) {
+    error.text = fmt::format("{} is denied: {}", what, decision.reason);
+  } else {
+    error.text = fmt::format("{} is denied by \"{}\" ({})", what, decision.rule, decision.rule_at);
+    error.rule = decision.rule;
+    error.at = decision.rule_at;
+  }
+  return error;
+}
+}  // namespace plumberd

@@ -1,0 +1,51 @@
+#include "plumberd/events.hh"
+
+namespace plumberd {
+namespace {
+constexpr std::size_t history_size = 1024;
+// More lines than this in a second are counted, not written: a client in a loop must not fill the disk.
+// Denials have as much again.
+constexpr unsigned lines_per_second = 20'000;
+}  // namespace
+
+void Events::stamp(Decision& decision) {
+  decision.id = next_id_++;
+  decision.time = std::chrono::system_clock::now();
+}
+
+bool Events::may_write(bool denial) {
+  const auto second = loop_.now() / 1000;
+  if (second != second_) {
+    if (suppressed_ > 0)
+      log_.warn(std::to_string(suppressed_) + " event lines were suppressed (more than " +
+                std::to_string(lines_per_second) + " in a second)");
+    second_ = second;
+    written_ = 0;
+    suppressed_ = 0;
+  }
+  if (++written_ <= (denial ? 2 * lines_per_second : lines_per_second)) return true;
+  ++suppressed_;
+  return false;
+}
+
+void Events::write(const Decision& decision) {
+  const bool denial = decision.verdict == Decision::Verdict::deny || !decision.audited.empty();
+  const auto level = denial || decision.failed ? LogLevel::warn : LogLevel::info;
+  if (!denial && !log_.shows(level)) return;
+  if (!may_write(denial)) return;
+  log_.line(level, log_.format() == LogFormat::json ? to_json(decision) : to_line(decision), denial);
+}
+
+void Events::publish(Decision decision) {
+  write(decision);
+  const auto event = std::make_shared<const Decision>(std::move(decision));
+  history_.push_back(event);
+  if (history_.size() > history_size) history_.pop_front();
+  for (auto i = listeners_.begin(); i != listeners_.end();) (*i++)(event);
+}
+
+Events::Subscription Events::subscribe(Listener listener) {
+  listeners_.push_front(std::move(listener));
+  return Subscription{this, listeners_.begin()};
+}
+}  // namespace plumberd

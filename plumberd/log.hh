@@ -1,0 +1,38 @@
+// What the router says on stderr: text, JSON or journald's prefix, one line each.
+#pragma once
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "ipc/error.hh"
+
+namespace spdlog {
+class logger;
+}
+
+namespace plumberd {
+
+enum class LogLevel : std::uint8_t { debug, info, warn, error };
+enum class LogFormat : std::uint8_t { text, json, journal };
+
+class Log {
+ public:
+  Log(LogLevel level, LogFormat format);
+  ~Log();
+  void debug(std::string_view text) { say(LogLevel::debug, text); }
+  void info(std::string_view text) { say(LogLevel::info, text); }
+  void warn(std::string_view text) { say(LogLevel::warn, text); }
+  void error(std::string_view text) { say(LogLevel::error, text); }
+  void say(LogLevel level, std::string_view text);
+  /// A line that is whole already (an event); denials pass whatever the level is.
+  void line(LogLevel level, std::string_view text, bool always);
+  bool shows(LogLevel level) const { return level >= level_; }
+  LogFormat format() const { return format_; }
+
+ private:
+  std::shared_ptr<spdlog::logger> logger_;
+  LogLevel level_;
+  LogFormat format_;
+};
+
+}  // namespace plumberd

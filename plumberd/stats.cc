@@ -1,0 +1,47 @@
+#include "plumberd/stats.hh"
+
+#include <algorithm>
+
+namespace plumberd {
+namespace {
+std::string key_of(std::string_view text, std::string_view at) {
+  std::string key{text};
+  key += '\n';
+  key += at;
+  return key;
+}
+}  // namespace
+
+void Stats::Histogram::add(double seconds) {
+  const auto bucket = std::ranges::lower_bound(bounds, seconds) - bounds.begin();
+  ++counts[static_cast<std::size_t>(bucket)];
+  sum += seconds;
+  ++total;
+}
+
+void Stats::count(const Decision& d) {
+  ++decisions_[static_cast<std::size_t>(d.direction)][static_cast<std::size_t>(d.verdict)];
+  if (!d.path.empty()) ++paths_[d.path];
+  if (d.failed) ++errors_[std::string(ipc::to_string(d.error.word))];
+  phases_[0].add(d.ms_route / 1000);
+  phases_[1].add(d.ms_judge / 1000);
+  if (d.ms_dial > 0) phases_[2].add(d.ms_dial / 1000);
+  const auto hit = [&](const std::string& text, const std::string& at) {
+    if (text.empty()) return;
+    auto& entry = hits_[key_of(text, at)];
+    ++entry.count;
+    entry.last = d.time;
+  };
+  hit(d.rule, d.rule_at);
+  hit(d.audited, d.audited_at);
+}
+
+std::uint64_t Stats::decisions(Direction direction, Decision::Verdict verdict) const {
+  return decisions_[static_cast<std::size_t>(direction)][static_cast<std::size_t>(verdict)];
+}
+
+Stats::Hit Stats::hits(std::string_view text, std::string_view at) const {
+  const auto found = hits_.find(key_of(text, at));
+  return found == hits_.end() ? Hit{} : found->second;
+}
+}  // namespace plumberd
