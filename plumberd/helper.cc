@@ -1,0 +1,253 @@
+#include "plumberd/helper.hh"
+
+#include <algorithm>
+
+#include "ipc/name.hh"
+
+namespace plumberd {
+namespace {
+constexpr ipc::Milliseconds hello_deadline{5'000};
+constexpr ipc::Milliseconds first_rest{100};
+constexpr std::size_t most_dials = 16'384;
+// The helper keeps the deadline itself and says why; this is for one that does not answer at all.
+constexpr ipc::Milliseconds grace{500};
+
+std::string dial_params(std::uint64_t id, const DialOrder& order) {
+  std::string text;
+  ipc::JsonWriter json{text};
+  json.object().add("id", static_cast<std::int64_t>(id)).add("uri", order.uri);
+  if (order.service) json.add("service", *order.service);
+  json.add("hops", std::int64_t{order.hops})
+      .add("judge", order.judge)
+      .add("deadline_ms", order.deadline.count());
+  if (order.framing != "bytes") json.add("framing", order.framing);
+  if (!order.claims.empty()) json.add("claims", order.claims);
+  if (!order.addresses.empty()) {
+    json.key("addresses").array();
+    for (const auto& address : order.addresses) json.string(address);
+    json.end();
+  }
+  if (order.connected) json.add("fd", std::int64_t{0});
+  json.key("settings").raw(order.settings.empty() ? "{}" : order.settings).end();
+  return text;
+}
+
+std::string listen_params(std::uint64_t id, const Listen& listen, const std::string& uri,
+                          const std::string& settings) {
+  std::string text;
+  ipc::JsonWriter json{text};
+  json.object().add("id", static_cast<std::int64_t>(id)).add("uri", uri);
+  json.add_if("service", listen.service).key("settings").raw(settings).end();
+  return text;
+}
+
+ipc::Result<Dialled> dialled(ipc::Channel::Incoming incoming) {
+  const auto result = incoming.message.result;
+  Dialled done{.fd = TRY(incoming.take_fd(result["fd"])),
+               .path = std::string(result["path"].string_or("direct")),
+               .labels = result["labels"].labels()};
+  TRY(check_socket(done.fd.borrow()));
+  return done;
+}
+
+Inbound inbound_of(ipc::JsonView params) {
+  return {.listen = static_cast<std::uint64_t>(params["listen"].integer_or(0)),
+          .service = std::string(params["service"].string_or("")),
+          .labels = params["labels"].labels(),
+          .hops = static_cast<unsigned>(std::clamp<std::int64_t>(params["hops"].integer_or(0), 0, 1000)),
+          .framing = std::string(params["framing"].string_or("bytes")),
+          .claims = params["claims"].labels()};
+}
+
+LogLevel level_from(std::string_view name) {
+  if (name == "error") return LogLevel::error;
+  if (name == "debug") return LogLevel::debug;
+  return name.starts_with("warn") ? LogLevel::warn : LogLevel::info;
+}
+}  // namespace
+
+Helper::Helper(ipc::Loop& loop, Log& log, HelperSpec spec, Hooks hooks)
+    : loop_{loop}, log_{log}, spec_{std::move(spec)}, hooks_{std::move(hooks)}, back_off_{first_rest} {}
+
+Helper::~Helper() {
+  *alive_ = false;
+  release();
+}
+
+bool Helper::is_ready() const { return state_ == State::ready && channel_ && channel_->is_open(); }
+
+/// Never inside of the caller's call: a start that fails calls back.
+void Helper::start_soon() {
+  if (state_ != State::idle) return;
+  loop_.post([this, alive = alive_] {
+    if (*alive && state_ == State::idle) start();
+  });
+}
+
+std::string_view Helper::state() const {
+  constexpr std::string_view names[] = {"idle", "starting", "ready", "resting"};
+  return names[static_cast<std::size_t>(state_)];
+}
+
+// --- calls
+
+std::uint64_t Helper::dial(DialOrder order, OnDialled done) {
+  const auto id = next_dial_++;
+  if (dials_.size() >= most_dials) {
+    loop_.post([done = std::move(done), name = spec_.name] {
+      done(ipc::fail(ipc::Word::busy, "the helper " + name + " has too many dials under way"));
+    });
+    return id;
+  }
+  auto& dial = dials_.emplace(id, Dial{std::move(order), std::move(done)}).first->second;
+  if (is_ready()) send_dial(id, dial);
+  start_soon();
+  return id;
+}
+
+void Helper::send_dial(std::uint64_t id, Dial& dial) {
+  const int connected = dial.order.connected.borrow();
+  const std::span<const int> fds{&connected, connected >= 0 ? 1U : 0U};
+  dial.call = channel_->call(
+      "dial", dial_params(id, dial.order), fds, dial.order.deadline + grace,
+      [this, id](ipc::Result<ipc::Channel::Incoming> answer) { finish_dial(id, std::move(answer)); });
+  dial.order.connected = ipc::Fd{};
+}
+
+void Helper::finish_dial(std::uint64_t id, ipc::Result<ipc::Channel::Incoming> answer) {
+  auto found = dials_.extract(id);
+  if (found.empty()) return;
+  auto& done = found.mapped().done;
+  if (!answer && !channel_->is_open())
+    return done(ipc::fail(ipc::Word::internal,
+                          "the helper " + spec_.name + " went away while it dialled; try again"));
+  if (!answer) return done(std::unexpected(std::move(answer).error()));
+  auto result = dialled(std::move(*answer));
+  if (!result)
+    return done(ipc::fail(ipc::Word::internal,
+                          "the helper " + spec_.name + " answered a dial wrongly: " + result.error().text));
+  done(std::move(result));
+}
+
+void Helper::cancel(std::uint64_t id) {
+  auto found = dials_.extract(id);
+  if (found.empty() || found.mapped().call == 0 || !channel_) return;
+  channel_->forget(found.mapped().call);
+  channel_->notify("cancel", "{\"id\":" + std::to_string(id) + "}");
+}
+
+void Helper::listen(std::uint64_t id, const Listen& listen, std::string settings, OnListening done) {
+  auto& listening =
+      listens_.insert_or_assign(id, Listening{listen, std::move(settings), std::move(done)}).first->second;
+  if (is_ready()) send_listen(id, listening);
+  start_soon();
+}
+
+void Helper::send_listen(std::uint64_t id, Listening& listening) {
+  const auto& uri = listening.actual.empty() ? listening.listen.uri : listening.actual;
+  const auto settle = [this, id](ipc::Result<ipc::Channel::Incoming> answer) {
+    const auto found = listens_.find(id);
+    if (found == listens_.end()) return;
+    auto done = std::exchange(found->second.done, nullptr);
+    if (answer) found->second.actual = answer->message.result["uri"].string_or(found->second.listen.uri);
+    if (!answer)
+      log_.error("cannot listen on " + ipc::mask_secrets(found->second.listen.uri) + ": " +
+                 answer.error().text);
+    if (!done) return;
+    if (answer) return done(found->second.actual);
+    listens_.erase(found);
+    done(std::unexpected(answer.error()));
+  };
+  channel_->call("listen", listen_params(id, listening.listen, uri, listening.settings), {}, hello_deadline,
+                 settle);
+}
+
+void Helper::unlisten(std::uint64_t id) {
+  if (listens_.erase(id) > 0 && is_ready())
+    channel_->notify("unlisten", "{\"id\":" + std::to_string(id) + "}");
+}
+
+void Helper::relay(ipc::Fd a, ipc::Fd b, std::string_view framing) {
+  if (!is_ready()) return;
+  std::string params;
+  ipc::JsonWriter{params}
+      .object()
+      .add("a", std::int64_t{0})
+      .add("b", std::int64_t{1})
+      .add("framing", framing)
+      .end();
+  const std::array fds{a.borrow(), b.borrow()};
+  channel_->notify("relay", params, fds);
+}
+
+void Helper::configure(std::string settings, std::uint64_t generation) {
+  settings_ = std::move(settings);
+  generation_ = generation;
+  if (is_ready()) send_configuration();
+}
+
+void Helper::send_configuration() {
+  channel_->notify("configure",
+                   "{\"generation\":" + std::to_string(generation_) + ",\"settings\":" + settings_ + "}");
+}
+
+// --- what the helper says
+
+void Helper::on_request(ipc::Channel::Incoming incoming) {
+  const auto& method = incoming.message.method;
+  if (method == "judge") return judge(incoming);
+  if (method == "accepted") return admit(std::move(incoming));
+  const auto id = incoming.message.id;
+  on_notification(std::move(incoming));  // the rest needs no answer; a helper that wants one gets it
+  if (channel_ && channel_->is_open()) channel_->answer(id, "{}");
+}
+
+void Helper::on_notification(ipc::Channel::Incoming incoming) {
+  const auto params = incoming.message.params;
+  const auto& method = incoming.message.method;
+  if (method == "hello") return on_hello(incoming.message);
+  if (method == "log")
+    return log_.say(level_from(params["level"].string_or("")),
+                    spec_.name + ": " + ipc::printable(params["message"].string_or(""), 1024));
+  if (method != "deliver") return;
+  auto fd = incoming.take_fd(params["fd"]);
+  if (fd && !check_socket(fd->borrow())) fd = ipc::fail(ipc::Word::bad_request, "no connected socket");
+  if (!fd) return log_.warn(spec_.name + ": deliver: " + fd.error().text);
+  hooks_.on_deliver(std::string(params["token"].string_or("")), std::move(*fd), params["first"].text());
+}
+
+void Helper::judge(const ipc::Channel::Incoming& incoming) {
+  const auto found = dials_.find(static_cast<std::uint64_t>(incoming.message.params["dial"].integer_or(0)));
+  if (found == dials_.end() || !found->second.order.on_judge)
+    return channel_->refuse(incoming.message.id, {ipc::Word::bad_request, "there is no such dial to judge"});
+  const auto allowed = found->second.order.on_judge(incoming.message.params["addresses"].strings());
+  std::string result;
+  ipc::JsonWriter json{result};
+  json.object().key("allowed").array();
+  for (const auto& address : allowed) json.string(address);
+  json.end().end();
+  channel_->answer(incoming.message.id, result);
+}
+
+void Helper::admit(ipc::Channel::Incoming incoming) {
+  const auto answer = [this, alive = alive_, id = incoming.message.id](ipc::Result<Admission> admission) {
+    if (!*alive || !channel_ || !channel_->is_open()) return;
+    if (!admission) return channel_->refuse(id, admission.error());
+    const int fd = admission->fd.borrow();
+    channel_->answer(id, admission->result, {&fd, fd >= 0 ? 1U : 0U});
+  };
+  hooks_.on_accepted(inbound_of(incoming.message.params), answer);
+}
+
+void Helper::on_hello(const ipc::rpc::Message& message) {
+  if (state_ != State::starting) return;
+  if (message.params["protocol"].integer_or(0) != 1) return lost("speaks another protocol than 1");
+  state_ = State::ready;
+  timer_.stop();
+  send_configuration();
+  for (auto& [id, listening] : listens_) send_listen(id, listening);
+  for (auto& [id, dial] : dials_)
+    if (dial.call == 0) send_dial(id, dial);
+}
+
+}  // namespace plumberd

@@ -1,0 +1,143 @@
+// One helper process: started, watched, started again with back-off, and spoken to (docs/protocol.md, section
+// 4).
+#pragma once
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ipc/channel.hh"
+#include "plumberd/config.hh"
+#include "plumberd/log.hh"
+
+namespace plumberd {
+
+/// What a helper is asked to connect.
+struct DialOrder {
+  std::string uri{};                     ///< with its secret: the helper needs it
+  std::optional<std::string> service{};  ///< make the hop for it; empty: connect only
+  unsigned hops = 1;
+  std::string framing = "bytes";
+  ipc::Labels claims{};
+  std::vector<std::string> addresses{};  ///< judged already; empty: the helper resolves
+  bool judge = false;
+  ipc::Milliseconds deadline{10'000};
+  std::string settings{};  ///< JSON object text
+  ipc::Fd connected{};     ///< a warm socket: make only the hop
+  /// Judges resolved addresses: those that may be dialled.
+  std::function<std::vector<std::string>(const std::vector<std::string>&)> on_judge{};
+};
+
+struct Dialled {
+  ipc::Fd fd;
+  std::string path;
+  ipc::Labels labels;
+};
+
+/// An inbound connection that a helper accepted and asks about.
+struct Inbound {
+  std::uint64_t listen = 0;
+  std::string service{};
+  ipc::Labels labels{};
+  unsigned hops = 0;
+  std::string framing = "bytes";
+  ipc::Labels claims{};
+};
+
+class Helper {
+ public:
+  using OnDialled = std::function<void(ipc::Result<Dialled>)>;
+  using OnListening = std::function<void(ipc::Result<std::string>)>;
+  /// The answer to `accepted`: JSON text of the result with at most one descriptor.
+  struct Admission {
+    std::string result;
+    ipc::Fd fd;
+  };
+  struct Hooks {
+    std::function<void(Inbound, std::function<void(ipc::Result<Admission>)>)> on_accepted;
+    std::function<void(const std::string& token, ipc::Fd fd, std::string first)> on_deliver;
+    std::function<void(const std::string& what)> on_restart;
+  };
+
+  Helper(ipc::Loop& loop, Log& log, HelperSpec spec, Hooks hooks);
+  ~Helper();
+  Helper(const Helper&) = delete;
+
+  /// Calls back exactly once unless cancelled. Starts the process if it does not run.
+  std::uint64_t dial(DialOrder order, OnDialled done);
+  void cancel(std::uint64_t dial);
+  /// Calls back once; after a crash it is listened again, on the same port, without being asked.
+  void listen(std::uint64_t id, const Listen& listen, std::string settings, OnListening done);
+  void unlisten(std::uint64_t id);
+  void relay(ipc::Fd a, ipc::Fd b, std::string_view framing);
+  void configure(std::string settings, std::uint64_t generation);
+  /// Ends the channel: the process finishes its relays and exits by itself.
+  void release();
+
+  const HelperSpec& spec() const { return spec_; }
+  std::string_view state() const;
+  pid_t pid() const { return pid_; }
+  unsigned restarts() const { return restarts_; }
+  std::size_t dialling() const { return dials_.size(); }
+
+ private:
+  enum class State : std::uint8_t { idle, starting, ready, resting };
+  struct Dial {
+    DialOrder order;
+    OnDialled done;
+    std::uint64_t call = 0;  ///< 0: waits for the helper to become ready
+  };
+  struct Listening {
+    Listen listen;
+    std::string settings;
+    OnListening done;
+    std::string actual{};
+  };
+  struct Process;
+  bool is_ready() const;
+  void start_soon();
+  void start();
+  ipc::Result<> spawn(ipc::Fd end);
+  static void on_exit(uv_process_t* handle, std::int64_t status, int signal);
+  void rest(const std::string& why);
+  void lost(const std::string& why);
+  void fail_new_listeners(const ipc::Error& reason);
+  void on_hello(const ipc::rpc::Message& message);
+  void on_request(ipc::Channel::Incoming incoming);
+  void on_notification(ipc::Channel::Incoming incoming);
+  void judge(const ipc::Channel::Incoming& incoming);
+  void admit(ipc::Channel::Incoming incoming);
+  void send_configuration();
+  void send_dial(std::uint64_t id, Dial& dial);
+  void finish_dial(std::uint64_t id, ipc::Result<ipc::Channel::Incoming> answer);
+  void send_listen(std::uint64_t id, Listening& listening);
+
+  ipc::Loop& loop_;
+  Log& log_;
+  HelperSpec spec_;
+  Hooks hooks_;
+  State state_ = State::idle;
+  std::unique_ptr<ipc::Channel> channel_;
+  Process* process_ = nullptr;  ///< libuv's; freed by its close callback
+  pid_t pid_ = 0;
+  ipc::Timer timer_;  ///< hello's deadline, or the end of the rest
+  ipc::Milliseconds back_off_;
+  std::uint64_t started_ = 0;
+  unsigned restarts_ = 0;
+  std::string settings_ = "{}";
+  std::uint64_t generation_ = 0;
+  std::uint64_t next_dial_ = 1;
+  std::map<std::uint64_t, Dial> dials_;
+  std::map<std::uint64_t, Listening> listens_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+/// The program of a helper of ours: beside the running binary, else in PREFIX/libexec/plumberd.
+std::string find_program(const std::string& name);
+/// Family, type and state of a descriptor that a helper handed in: a connected stream, datagram or seqpacket
+/// socket, INET or UNIX.
+ipc::Result<> check_socket(int fd);
+
+}  // namespace plumberd

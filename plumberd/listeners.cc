@@ -1,0 +1,98 @@
+#include "plumberd/listeners.hh"
+
+#include <algorithm>
+
+#include "ipc/name.hh"
+
+namespace plumberd {
+namespace {
+bool same(const Listen& a, const Listen& b) {
+  return a.uri == b.uri && a.service == b.service && a.profile == b.profile && a.transit == b.transit;
+}
+
+std::string scheme_of(const std::string& uri) { return uri.substr(0, uri.find(':')); }
+}  // namespace
+
+struct Listeners::Preparation {
+  Done done;
+  std::size_t waiting = 1;  ///< one for the loop that starts them
+  ipc::Result<> outcome{};
+};
+
+void Listeners::prepare(const Config& config, Done done) {
+  auto preparation = std::make_shared<Preparation>(Preparation{.done = std::move(done)});
+  for (auto& [id, open] : open_) open.wanted = open.fresh = false;
+  for (const auto& listen : config.listens) {
+    const auto settings = helper_settings(config, "", listen.profile);
+    const auto kept = std::ranges::find_if(open_, [&](const auto& entry) {
+      return !entry.second.wanted && same(entry.second.listen, listen) && entry.second.settings == settings &&
+             entry.second.helper == helpers_.first_for_scheme(scheme_of(listen.uri));
+    });
+    if (kept != open_.end()) {
+      kept->second.wanted = true;
+    } else {
+      open_one(config, listen, preparation);
+    }
+  }
+  settle(preparation);
+}
+
+void Listeners::open_one(const Config& config, const Listen& listen,
+                         const std::shared_ptr<Preparation>& preparation) {
+  auto* helper = helpers_.first_for_scheme(scheme_of(listen.uri));
+  if (helper == nullptr) {
+    preparation->outcome =
+        ipc::fail(ipc::Word::no_helper, listen.at + ": no helper speaks " + scheme_of(listen.uri));
+    return;
+  }
+  const auto id = next_id_++;
+  const auto settings = helper_settings(config, "", listen.profile);
+  open_[id] = Open{.listen = listen, .settings = settings, .helper = helper};
+  ++preparation->waiting;
+  helper->listen(id, listen, settings, [this, id, preparation](ipc::Result<std::string> actual) {
+    const auto found = open_.find(id);
+    if (found != open_.end() && actual) found->second.actual = *actual;
+    if (!actual) {
+      if (found != open_.end()) {
+        preparation->outcome =
+            ipc::fail(actual.error().word, found->second.listen.at + ": cannot listen on " +
+                                               ipc::mask_secrets(found->second.listen.uri) + ": " +
+                                               actual.error().text);
+        open_.erase(found);
+      }
+    }
+    settle(preparation);
+  });
+}
+
+void Listeners::settle(const std::shared_ptr<Preparation>& preparation) {
+  if (--preparation->waiting > 0) return;
+  if (!preparation->outcome) {  // take back what was opened, keep what was open
+    for (auto i = open_.begin(); i != open_.end();) {
+      if (i->second.fresh) i->second.helper->unlisten(i->first);
+      i = i->second.fresh ? open_.erase(i) : std::next(i);
+    }
+  }
+  auto done = std::move(preparation->done);
+  done(preparation->outcome);
+}
+
+void Listeners::commit() {
+  for (auto i = open_.begin(); i != open_.end();) {
+    if (!i->second.wanted && i->second.helper != nullptr) i->second.helper->unlisten(i->first);
+    i = i->second.wanted ? std::next(i) : open_.erase(i);
+  }
+}
+
+const Listen* Listeners::find(std::uint64_t id) const {
+  const auto found = open_.find(id);
+  return found == open_.end() ? nullptr : &found->second.listen;
+}
+
+std::vector<Listeners::Entry> Listeners::entries() const {
+  std::vector<Entry> entries;
+  for (const auto& [id, open] : open_)
+    entries.push_back({ipc::mask_secrets(open.listen.uri), open.actual, open.listen.service});
+  return entries;
+}
+}  // namespace plumberd

@@ -1,0 +1,46 @@
+// The [[listen]]s: which are open, where, by which helper.
+#pragma once
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "plumberd/helpers.hh"
+
+namespace plumberd {
+
+class Listeners {
+ public:
+  explicit Listeners(Helpers& helpers) : helpers_{helpers} {}
+  using Done = std::function<void(ipc::Result<>)>;
+  /// Opens what `config` asks for and is not open yet, then calls back: with an error nothing has changed.
+  /// `commit` afterwards closes what it no longer asks for.
+  void prepare(const Config& config, Done done);
+  void commit();
+  const Listen* find(std::uint64_t id) const;
+
+  struct Entry {
+    std::string uri, actual, service;
+  };
+  std::vector<Entry> entries() const;
+  std::size_t size() const { return open_.size(); }
+
+ private:
+  struct Open {
+    Listen listen;
+    std::string settings;
+    std::string actual{};
+    Helper* helper = nullptr;
+    bool wanted = true;
+    bool fresh = true;  ///< opened by the preparation under way
+  };
+  struct Preparation;
+  void open_one(const Config& config, const Listen& listen, const std::shared_ptr<Preparation>& preparation);
+  void settle(const std::shared_ptr<Preparation>& preparation);
+  Helpers& helpers_;
+  std::map<std::uint64_t, Open> open_;
+  std::uint64_t next_id_ = 1;
+};
+
+}  // namespace plumberd

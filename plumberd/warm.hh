@@ -1,0 +1,48 @@
+// Spare, already connected sockets of routes with `warm = N`: a dial that finds one needs no handshake.
+#pragma once
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "plumberd/helper.hh"
+
+namespace plumberd {
+
+struct Router;
+struct Target;
+
+class WarmPools {
+ public:
+  explicit WarmPools(Router& router) : router_{router} {}
+  /// Begins to fill the pools of the current configuration; sockets of the last one are closed.
+  void refill();
+  /// A live spare socket to one of `order.addresses` for the target's route, or none. Another is dialled in
+  /// its place.
+  ipc::Fd take(const Config& config, const Target& target, const DialOrder& order);
+  std::size_t held() const;
+
+ private:
+  struct Spare {
+    ipc::Fd fd;
+    std::string address;
+    std::uint64_t since;  ///< loop time
+  };
+  struct Pool {
+    std::string uri;
+    const Route* route = nullptr;
+    unsigned wanted = 0;
+    unsigned dialling = 0;
+    std::uint64_t not_before = 0;  ///< loop time: after a failure
+    std::deque<Spare> spares{};
+  };
+  void top_up(Pool& pool);
+  void dial_one(Pool& pool);
+  void filled(std::uint64_t generation, const std::string& uri, ipc::Result<Dialled> outcome);
+  Router& router_;
+  std::uint64_t generation_ = 0;
+  std::map<std::string, Pool> pools_;  ///< by URI of the route's target
+  ipc::Timer sweep_;
+};
+
+}  // namespace plumberd
