@@ -77,6 +77,8 @@ struct Config {
   std::vector<HelperSpec> helpers{};
   Limits limits{};
   std::vector<std::string> admin_users{}, admin_groups{};
+  std::vector<uid_t> admin_uids{};  ///< of admin_users, resolved when loaded
+  std::vector<gid_t> admin_gids{};  ///< of admin_groups
   std::vector<PolicyTest> tests{};
   std::vector<std::string> warnings{};
   std::vector<std::string> files{};  ///< that were read

@@ -1,0 +1,47 @@
+// Connections that helpers accept: judged `in`, then delivered to the offering service or relayed to its UNIX
+// socket.
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "plumberd/decision.hh"
+#include "plumberd/helper.hh"
+
+namespace plumberd {
+
+struct Router;
+
+class Admissions {
+ public:
+  using Answer = std::function<void(ipc::Result<Helper::Admission>)>;
+  explicit Admissions(Router& router) : router_{router} {}
+  /// A helper asks for an accepted connection; `answer` is called once, at once or when a transit dial is
+  /// done.
+  void admit(Inbound inbound, Answer answer);
+  /// The helper wrote its OK: the socket goes to the service that the token reserved.
+  void deliver(const std::string& token, ipc::Fd fd, const std::string& first);
+  std::size_t reserved() const { return tokens_.size(); }
+
+ private:
+  struct Reservation {
+    Decision decision;
+    std::string service;
+    ipc::Labels labels;
+    ipc::Timer deadline;
+  };
+  struct Entry;
+  void admit_local(Entry entry);
+  void admit_transit(Entry entry);
+  void reserve(Entry entry);
+  void connect(Entry entry);
+  void refuse(Entry& entry, ipc::Error error);
+  void expire(const std::string& token);
+  std::string new_token();
+  Router& router_;
+  std::unordered_map<std::string, Reservation> tokens_;
+  std::uint64_t next_token_ = 1;
+};
+
+}  // namespace plumberd

@@ -1,0 +1,48 @@
+// The doors of existing libipc programs: `network` (0.7) and `ipc` (v1); docs/protocol.md, section 6.
+#pragma once
+#include <list>
+#include <memory>
+
+#include "ipc/frame.hh"
+#include "plumberd/request.hh"
+#include "plumberd/router.hh"
+
+namespace plumberd {
+
+/// The name asked for and the directives that came with it.
+struct Lookup {
+  std::string service{};
+  std::string networkd{};
+};
+/// Takes "NAME;DIRECTIVES" apart. 0.7 clients cut the text at 8191 (glibc) or 1023 bytes (musl): then the
+/// last entry is discarded. In v1 the last entry of a name wins, elsewhere the first. Pure.
+ipc::Result<Lookup> parse_lookup(std::string_view payload, ipc::Framing framing);
+
+class LookupDoor {
+ public:
+  LookupDoor(Router& router, ipc::Fd listener, ipc::Framing framing);
+  ~LookupDoor();
+  std::size_t clients() const { return clients_.size(); }
+
+ private:
+  struct Client;
+  using Place = std::list<std::unique_ptr<Client>>::iterator;
+  void watch();
+  void accept_some();
+  void admit(ipc::Fd socket);
+  void read(Client& client);
+  void look_up(Client& client, std::string_view payload);
+  void answer(Client& client, ipc::Result<Connection> outcome);
+  ipc::Result<ipc::Fd> local_end(Connection connection);
+  void answer_07(Client& client, const ipc::Result<ipc::Fd>& fd);
+  void answer_1(Client& client, const ipc::Result<ipc::Fd>& fd);
+  void end(Client& client);
+  Router& router_;
+  ipc::Fd listener_;
+  ipc::Framing framing_;
+  ipc::Poll poll_;
+  ipc::Timer pause_;
+  std::list<std::unique_ptr<Client>> clients_;
+};
+
+}  // namespace plumberd

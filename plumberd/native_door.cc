@@ -1,0 +1,178 @@
+#include "plumberd/native_door.hh"
+
+#include <algorithm>
+
+#include "ipc/name.hh"
+#include "plumberd/views.hh"
+
+namespace plumberd {
+namespace {
+constexpr int accepts_per_turn = 64;
+constexpr ipc::Milliseconds accept_pause{50};
+
+std::string connect_result(const Connection& connection, const Decision* decision) {
+  std::string text;
+  ipc::JsonWriter json{text};
+  json.object().add("fd", std::int64_t{0}).add("path", connection.path).add("labels", connection.labels);
+  if (decision != nullptr) json.key("decision").raw(to_json(*decision));
+  json.end();
+  return text;
+}
+}  // namespace
+
+NativeDoor::NativeDoor(Router& router, Reloader& reloader, ipc::Fd listener)
+    : router_{router}, reloader_{reloader}, listener_{std::move(listener)} {
+  watch();
+}
+
+void NativeDoor::watch() {
+  poll_ = ipc::Poll{router_.loop, listener_.borrow(), UV_READABLE, [this](int) { accept_some(); }};
+}
+
+void NativeDoor::accept_some() {
+  if (accept_all(listener_.borrow(), accepts_per_turn, [this](ipc::Fd socket) { admit(std::move(socket)); }))
+    return;
+  poll_.stop();
+  router_.log.warn("out of descriptors: the native door pauses");
+  pause_ = ipc::Timer{router_.loop, accept_pause, [this] { watch(); }};
+}
+
+void NativeDoor::admit(ipc::Fd socket) {
+  auto identity = Identity::of_peer(socket.borrow());
+  if (!identity) return;
+  auto ticket = router_.accounts.open_connection(identity->uid(), router_.config->limits);
+  if (!ticket) {
+    ipc::send_with_fds(socket.borrow(), ipc::rpc::error("null", ticket.error()), {});
+    return;
+  }
+  auto session =
+      std::make_unique<Session>(*this, std::move(socket), std::move(*identity), std::move(*ticket));
+  auto* key = session.get();
+  sessions_.emplace(key, std::move(session));
+}
+
+/// Later, because the session's own channel may be calling.
+void NativeDoor::end(Session* session) {
+  router_.loop.post([this, session] { sessions_.erase(session); });
+}
+
+Session::Session(NativeDoor& door, ipc::Fd socket, Identity identity, Accounts::Ticket ticket)
+    : door_{door},
+      router_{door.router()},
+      identity_{std::make_shared<Identity>(std::move(identity))},
+      ticket_{std::move(ticket)},
+      channel_{door.router().loop,
+               std::move(socket),
+               {.on_request = [this](Incoming incoming) { on_request(incoming); },
+                .on_notification = {},
+                .on_closed =
+                    [this](const ipc::Error&) {
+                      router_.registry.withdraw(*this);
+                      door_.end(this);
+                    }}} {}
+
+Session::~Session() {
+  *alive_ = false;
+  router_.registry.withdraw(*this);
+  for (auto& [id, request] : requests_) request->cancel();
+}
+
+bool Session::is_operator() const {
+  if (identity_->is_owner()) return true;
+  const auto& config = *router_.config;
+  if (std::ranges::find(config.admin_uids, identity_->uid()) != config.admin_uids.end()) return true;
+  if (config.admin_gids.empty()) return false;
+  if (!identity_->facts().has(Fact::groups)) identity_->gather(Fact::groups);
+  const auto is_admin = [&](gid_t gid) {
+    return std::ranges::find(config.admin_gids, gid) != config.admin_gids.end();
+  };
+  const auto& groups = identity_->facts().groups;
+  return groups && std::ranges::any_of(*groups, is_admin);
+}
+
+void Session::on_request(const Incoming& incoming) {
+  for (const auto& method : methods) {
+    if (method.name != incoming.message.method) continue;
+    if (method.for_operators && !is_operator())
+      return refuse(incoming, {ipc::Word::denied,
+                               std::string(method.name) + " is for root, the router's user and [admin]"});
+    return (this->*method.handle)(incoming);
+  }
+  channel_.refuse(
+      incoming.message.id,
+      {ipc::Word::bad_request, "there is no method " + ipc::printable(incoming.message.method, 64)}, {},
+      -32601);
+}
+
+void Session::refuse(const Incoming& incoming, ipc::Error error, std::string_view extra) {
+  channel_.refuse(incoming.message.id, error, extra);
+}
+
+void Session::connect(const Incoming& incoming) {
+  auto ask = ask_of_params(incoming.message.params);
+  if (!ask) return refuse(incoming, std::move(ask).error());
+  const auto& id = incoming.message.id;
+  if (requests_.contains(id))
+    return refuse(incoming, {ipc::Word::bad_request, "a request with this id is under way"});
+  if (!channel_.has_room_for_fd())
+    return refuse(incoming, {ipc::Word::busy, "read the descriptors that were sent already"});
+  auto ticket = router_.accounts.begin_request(uid(), router_.config->limits, router_.loop.now());
+  if (!ticket) return refuse(incoming, std::move(ticket).error());
+  const bool with_decision = incoming.message.params["decision"].boolean_or(false);
+  auto held = std::make_shared<Accounts::Ticket>(std::move(*ticket));
+  auto answered = std::make_shared<bool>(false);
+  const auto done = [this, alive = alive_, id, with_decision, held, answered](ipc::Result<Connection> outcome,
+                                                                              const Decision& decision) {
+    *answered = true;
+    if (!*alive) return;
+    connected(id, with_decision, std::move(outcome), decision);
+  };
+  auto request = Request::start(router_, std::move(*ask), Asker{identity_}, done);
+  if (!*answered) requests_.emplace(id, std::move(request));
+}
+
+void Session::connected(const std::string& id, bool with_decision, ipc::Result<Connection> outcome,
+                        const Decision& decision) {
+  requests_.erase(id);
+  const bool disclose = router_.config->denied_detail || identity_->is_owner();
+  if (!outcome) {
+    const auto extra = with_decision && disclose ? "\"decision\":" + to_json(decision) : std::string{};
+    return channel_.refuse(id, outcome.error(), extra);
+  }
+  const int fd = outcome->fd.borrow();
+  channel_.answer(id, connect_result(*outcome, with_decision ? &decision : nullptr), {&fd, 1});
+}
+
+void Session::serve(const Incoming& incoming) {
+  const std::string service{incoming.message.params["service"].string_or("")};
+  if (auto ok = ipc::check_service_name(service); !ok) return refuse(incoming, std::move(ok).error());
+  Decision decision{.generation = router_.config->generation,
+                    .direction = Direction::serve,
+                    .asked = service,
+                    .opened = service};
+  router_.events.stamp(decision);
+  const auto verdict =
+      judge_as(*router_.config->rules, {.direction = Direction::serve, .service = service}, *identity_);
+  record(decision, verdict);
+  decision.client = identity_->who();
+  auto outcome =
+      verdict.kind == Verdict::Kind::allow
+          ? router_.registry.offer(service, *this, incoming.message.params["shared"].boolean_or(false))
+          : std::unexpected(denial(decision, router_.config->denied_detail || identity_->is_owner()));
+  decision.failed = !outcome;
+  if (!outcome) decision.error = outcome.error();
+  router_.stats.count(decision);
+  router_.events.publish(std::move(decision));
+  if (!outcome) return refuse(incoming, std::move(outcome).error());
+  channel_.answer(incoming.message.id, "{}");
+}
+
+void Session::accepted(std::string_view service, int fd, const ipc::Labels& labels, std::string_view first) {
+  std::string params;
+  ipc::JsonWriter json{params};
+  json.object().add("service", service).add("fd", std::int64_t{0}).add("labels", labels);
+  if (!first.empty()) json.key("first").raw(first);
+  json.end();
+  channel_.notify("accepted", params, {&fd, 1});
+}
+}  // namespace plumberd

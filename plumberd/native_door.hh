@@ -1,0 +1,82 @@
+// The native door (docs/protocol.md, section 3): sessions of local clients, services and operators.
+#pragma once
+#include <memory>
+#include <unordered_map>
+
+#include "ipc/channel.hh"
+#include "plumberd/request.hh"
+#include "plumberd/router.hh"
+
+namespace plumberd {
+
+class Reloader;
+class NativeDoor;
+
+/// One connection. Whatever it asked for ends with it: requests are cancelled, names withdrawn, subscriptions
+/// dropped.
+class Session : public Offerer {
+ public:
+  Session(NativeDoor& door, ipc::Fd socket, Identity identity, Accounts::Ticket ticket);
+  ~Session() override;
+  uid_t uid() const override { return identity_->uid(); }
+  bool has_room() override { return channel_.has_room_for_fd(); }
+  void accepted(std::string_view service, int fd, const ipc::Labels& labels, std::string_view first) override;
+
+ private:
+  using Incoming = ipc::Channel::Incoming;
+  struct Method {
+    std::string_view name;
+    bool for_operators;
+    void (Session::*handle)(const Incoming&);
+  };
+  static const std::array<Method, 11> methods;
+  void on_request(const Incoming& incoming);
+  void refuse(const Incoming& incoming, ipc::Error error, std::string_view extra = {});
+  bool is_operator() const;
+  void connect(const Incoming& incoming);
+  void connected(const std::string& id, bool with_decision, ipc::Result<Connection> outcome,
+                 const Decision& decision);
+  void serve(const Incoming& incoming);
+  void list(const Incoming& incoming);
+  void explain(const Incoming& incoming);
+  void explain_inbound(const Incoming& incoming);
+  void events(const Incoming& incoming);
+  void send_event(const Decision& decision);
+  void ping(const Incoming& incoming);
+  void status(const Incoming& incoming);
+  void rules(const Incoming& incoming);
+  void reload(const Incoming& incoming);
+  void confirm(const Incoming& incoming);
+  void metrics(const Incoming& incoming);
+
+  NativeDoor& door_;
+  Router& router_;
+  std::shared_ptr<Identity> identity_;
+  Accounts::Ticket ticket_;
+  Events::Subscription subscription_;
+  std::unordered_map<std::string, std::shared_ptr<Request>> requests_;  ///< under way, by id
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  ipc::Channel channel_;
+};
+
+class NativeDoor {
+ public:
+  NativeDoor(Router& router, Reloader& reloader, ipc::Fd listener);
+  Router& router() { return router_; }
+  Reloader& reloader() { return reloader_; }
+  void end(Session* session);
+  std::size_t sessions() const { return sessions_.size(); }
+
+ private:
+  void watch();
+  void accept_some();
+  void admit(ipc::Fd socket);
+  Router& router_;
+  Reloader& reloader_;
+  ipc::Fd listener_;
+  ipc::Poll poll_;
+  ipc::Timer pause_;
+  std::unordered_map<Session*, std::unique_ptr<Session>> sessions_;
+};
+
+}  // namespace plumberd

@@ -1,0 +1,160 @@
+// Methods of the native door that show and change the router rather than connect: list, explain, events,
+// status, reload, ...
+#include <dirent.h>
+
+#include "ipc/name.hh"
+#include "plumberd/native_door.hh"
+#include "plumberd/reload.hh"
+#include "plumberd/views.hh"
+
+namespace plumberd {
+namespace {
+/// The direction and facts of an `explain` for a remote peer: "tls:host" or "tcp:192.0.2.7".
+Question inbound_question(const std::string& service, std::string_view scheme, const ipc::Address* address) {
+  return {.direction = Direction::in, .service = service, .scheme = scheme, .address = address};
+}
+
+std::string errors_json(const std::vector<Diagnostic>& diagnostics) {
+  std::string text;
+  ipc::JsonWriter json{text};
+  json.array();
+  for (const auto& diagnostic : diagnostics) {
+    if (text.size() > 48 * 1024)
+      break;  // the answer is one message; what is left out comes after these are mended
+    json.string(diagnostic.print());
+  }
+  json.end();
+  return text;
+}
+
+bool is_own(const Decision& decision, uid_t uid) {
+  return decision.client.known && decision.client.uid == uid;
+}
+}  // namespace
+
+const std::array<Session::Method, 11> Session::methods{{{"connect", false, &Session::connect},
+                                                        {"serve", false, &Session::serve},
+                                                        {"ping", false, &Session::ping},
+                                                        {"list", false, &Session::list},
+                                                        {"explain", false, &Session::explain},
+                                                        {"events", false, &Session::events},
+                                                        {"status", true, &Session::status},
+                                                        {"rules", true, &Session::rules},
+                                                        {"reload", true, &Session::reload},
+                                                        {"confirm", true, &Session::confirm},
+                                                        {"metrics", true, &Session::metrics}}};
+
+void Session::ping(const Incoming& incoming) {
+  channel_.answer(incoming.message.id, "{\"version\":\"" PLUMBERD_VERSION "\"}");
+}
+
+void Session::list(const Incoming& incoming) {
+  channel_.answer(incoming.message.id, list_json(router_, [this](const std::string& service) {
+                    const Question question{.direction = Direction::local, .service = service};
+                    return judge_as(*router_.config->rules, question, *identity_).kind ==
+                           Verdict::Kind::allow;
+                  }));
+}
+
+void Session::explain(const Incoming& incoming) {
+  const auto params = incoming.message.params;
+  const auto as = params["as"].string_or("");
+  const bool inbound = params["direction"].string_or("out") == "in";
+  if ((!as.empty() || inbound) && !is_operator())
+    return refuse(incoming,
+                  {ipc::Word::denied, "explaining for others is for root, the router's user and [admin]"});
+  if (inbound) return explain_inbound(incoming);
+  auto ask = ask_of_params(params);
+  if (!ask) return refuse(incoming, std::move(ask).error());
+  auto facts = facts_from(as);
+  if (!facts) return refuse(incoming, std::move(facts).error());
+  auto decision = as.empty() ? plumberd::explain(router_, *ask, Asker{identity_})
+                             : plumberd::explain(router_, *ask, Asker{std::move(*facts)});
+  if (!router_.config->denied_detail && !identity_->is_owner()) hide_rules(decision);
+  channel_.answer(incoming.message.id, to_json(decision));
+}
+
+void Session::explain_inbound(const Incoming& incoming) {
+  const auto params = incoming.message.params;
+  const std::string service{params["service"].string_or("")};
+  const auto from = params["from"].string_or("");
+  const auto colon = std::min(from.find(':'), from.size());
+  const auto host = from.substr(std::min(colon + 1, from.size()));
+  const auto address = ipc::parse_address(host);
+  Facts facts;
+  facts.is_local = false;
+  if (!address && !host.empty()) facts.cert_names.emplace_back(host);
+  auto decision = explain_in(router_, service, Asker{std::move(facts)},
+                             inbound_question(service, from.substr(0, colon), address ? &*address : nullptr));
+  decision.peer = from;
+  channel_.answer(incoming.message.id, to_json(decision));
+}
+
+void Session::send_event(const Decision& decision) {
+  channel_.notify("event", "{\"decision\":" + to_json(decision) + "}");
+}
+
+/// With `follow` false the answer comes after the history and ends it; otherwise it comes first and the
+/// events never end.
+void Session::events(const Incoming& incoming) {
+  const auto params = incoming.message.params;
+  const bool follow = params["follow"].boolean_or(true);
+  const bool all = is_operator() && params["all"].boolean_or(true);
+  const bool bare = !router_.config->denied_detail && !identity_->is_owner();
+  const auto send = [this, all, bare](const Decision& decision) {
+    if (!all && !is_own(decision, uid())) return false;
+    auto shown = decision;
+    if (bare) hide_rules(shown);
+    send_event(shown);
+    return true;
+  };
+  if (follow) channel_.answer(incoming.message.id, "{}");
+  for (const auto& event : history_since(router_.events, params["since"], params["count"].integer_or(-1),
+                                         [&](const Decision& d) { return all || is_own(d, uid()); }))
+    send(*event);
+  if (!follow) return channel_.answer(incoming.message.id, "{}");
+  subscription_ = router_.events.subscribe([send](const Events::Event& event) { send(*event); });
+}
+
+void Session::status(const Incoming& incoming) {
+  channel_.answer(incoming.message.id, status_json(router_, door_.sessions()));
+}
+
+void Session::rules(const Incoming& incoming) {
+  const auto offset = incoming.message.params["offset"].integer_or(0);
+  channel_.answer(incoming.message.id,
+                  rules_json(router_, static_cast<std::size_t>(std::max<std::int64_t>(0, offset))));
+}
+
+void Session::reload(const Incoming& incoming) {
+  const auto seconds = incoming.message.params["confirm"].integer_or(0);
+  if (seconds < 0 || seconds > 86'400)
+    return refuse(incoming, {ipc::Word::bad_request, "confirm is 1 to 86400 seconds"});
+  door_.reloader().reload(static_cast<unsigned>(seconds), [this, alive = alive_, id = incoming.message.id](
+                                                              const Reloaded& outcome) {
+    if (!*alive) return;
+    if (!outcome.error) {
+      std::string text;
+      ipc::JsonWriter{text}
+          .object()
+          .add("generation", static_cast<std::int64_t>(outcome.generation))
+          .key("warnings")
+          .raw(errors_json(outcome.diagnostics))
+          .end();
+      return channel_.answer(id, text);
+    }
+    channel_.refuse(id, *outcome.error, "\"errors\":" + errors_json(outcome.diagnostics));
+  });
+}
+
+void Session::confirm(const Incoming& incoming) {
+  if (auto ok = door_.reloader().confirm(); !ok) return refuse(incoming, std::move(ok).error());
+  channel_.answer(incoming.message.id, "{\"generation\":" + std::to_string(router_.config->generation) + "}");
+}
+
+void Session::metrics(const Incoming& incoming) {
+  std::string text;
+  ipc::JsonWriter{text}.object().add("text", metrics_text(router_)).end();
+  channel_.answer(incoming.message.id, text);
+}
+}  // namespace plumberd

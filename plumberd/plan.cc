@@ -1,0 +1,88 @@
+#include "plumberd/plan.hh"
+
+#include <algorithm>
+
+#include "ipc/name.hh"
+
+namespace plumberd {
+namespace {
+Direction direction_of(const Target& target) {
+  return target.kind == Target::Kind::uri ? Direction::out : Direction::local;
+}
+
+std::vector<ipc::Address> literals_of(const ipc::Uri& uri) {
+  if (uri.address) return {*uri.address};
+  if (uri.is_localhost()) return {*ipc::parse_address("127.0.0.1"), *ipc::parse_address("::1")};
+  return {};
+}
+
+/// An address's verdict replaces an earlier one in the record unless that one allowed.
+bool judge_address(const Config& config, Question question, const ipc::Address& address, Asker& asker,
+                   Decision& decision) {
+  question.address = &address;
+  const auto verdict = asker.judge(*config.rules, question);
+  const bool allowed = verdict.kind == Verdict::Kind::allow;
+  if (allowed || decision.verdict != Decision::Verdict::allow) record(decision, verdict);
+  return allowed;
+}
+}  // namespace
+
+Verdict Asker::judge(const RuleSet& rules, const Question& question) {
+  if (identity_) return judge_as(rules, question, *identity_);
+  for (;;) {
+    auto verdict = plumberd::judge(rules, question, facts_);
+    if (verdict.kind != Verdict::Kind::need || verdict.need == Fact::address) return verdict;
+    facts_.asked.set(static_cast<std::size_t>(verdict.need));  // what was not given cannot be known
+  }
+}
+
+Question question_of(const Target& target) {
+  Question question{.direction = direction_of(target), .service = target.service};
+  question.by_client = target.by_client;
+  if (target.kind == Target::Kind::local) return question;
+  if (target.kind == Target::Kind::path) {
+    question.unix_path = target.uri.path;
+    return question;
+  }
+  question.scheme = target.uri.scheme;
+  question.host = target.uri.host;
+  question.port = target.uri.port_or_default();
+  question.host_is_name = !target.uri.address && !target.uri.is_localhost();
+  if (target.uri.secret.empty()) question.identity = target.uri.user;
+  return question;
+}
+
+Judged judge_target(const Config& config, const Target& target, Asker& asker, Decision& decision) {
+  const auto question = question_of(target);
+  decision.direction = question.direction;
+  decision.opened = target.service;
+  decision.peer = target.kind == Target::Kind::local ? std::string{} : ipc::to_string(target.uri);
+  decision.verdict = Decision::Verdict::none;
+  Judged judged;
+  if (question.direction == Direction::out && !question.host_is_name) {
+    for (const auto& address : literals_of(target.uri))
+      if (judge_address(config, question, address, asker, decision))
+        judged.addresses.push_back(ipc::to_string(address));
+    judged.allowed = !judged.addresses.empty();
+    return judged;
+  }
+  const auto verdict = asker.judge(*config.rules, question);
+  record(decision, verdict);
+  judged.allowed = verdict.kind != Verdict::Kind::deny;
+  judged.resolve = question.host_is_name;
+  return judged;
+}
+
+std::vector<std::string> judge_addresses(const Config& config, const Target& target,
+                                         const std::vector<std::string>& addresses, Asker& asker,
+                                         Decision& decision) {
+  std::vector<std::string> allowed;
+  decision.verdict = Decision::Verdict::none;
+  for (const auto& text : addresses) {
+    const auto address = ipc::parse_address(text);
+    if (address && judge_address(config, question_of(target), *address, asker, decision))
+      allowed.push_back(text);
+  }
+  return allowed;
+}
+}  // namespace plumberd

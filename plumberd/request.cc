@@ -1,0 +1,305 @@
+#include "plumberd/request.hh"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+
+#include "ipc/name.hh"
+
+namespace plumberd {
+namespace {
+constexpr ipc::Milliseconds retry_connect{5};
+
+double ms_since(std::uint64_t start) { return static_cast<double>(uv_hrtime() - start) / 1e6; }
+
+int type_of(const std::string& name) {
+  if (name == "dgram") return SOCK_DGRAM;
+  return name == "seqpacket" ? SOCK_SEQPACKET : SOCK_STREAM;
+}
+
+RouteQuestion route_question(const Router& router, const Ask& ask) {
+  return {.service = ask.service,
+          .uri = ask.uri,
+          .networkd = ask.networkd,
+          .from_outside = ask.from_outside,
+          .is_local = [&router](std::string_view name) { return router.is_local(name); }};
+}
+
+ipc::Milliseconds timeout_of(const Config& config, const Routed& routed) {
+  for (const auto& target : routed.targets)
+    if (target.route != nullptr && target.route->timeout) return *target.route->timeout;
+  return config.limits.request_timeout;
+}
+
+/// Only our own helpers promise that the socket leads to the address in the URI; another's may lead to a
+/// proxy.
+bool is_inet_scheme(std::string_view scheme) {
+  return scheme == "tcp" || scheme == "tls" || scheme == "udp" || scheme == "dtls";
+}
+
+DialOrder order_for(const Config& config, const Ask& ask, const Target& target, const Judged& judged) {
+  DialOrder order{.uri = target.uri.raw, .hops = ask.hops, .framing = ask.framing, .claims = ask.claims};
+  if (!target.uri.service.empty()) order.service = target.service;
+  order.addresses = judged.addresses;
+  order.judge = judged.resolve;
+  const bool plain = target.route == nullptr;
+  order.settings = helper_settings(config, plain ? "" : target.route->source,
+                                   plain ? std::string_view{} : target.route->profile);
+  return order;
+}
+/// Why each rule that nearly matched did not, and which one decided.
+void explain_rules(const Config& config, const Target& target, const Asker& asker, Decision& decision) {
+  for (const auto& seen : consider(*config.rules, question_of(target), asker.facts()))
+    decision.steps.push_back(
+        {seen.decided ? "rule" : "rule-passed", std::string(seen.rule->text()), seen.why, seen.rule->at()});
+}
+
+/// The first target that is allowed would be opened; where none is, the last denial is the answer.
+void explain_targets(Router& router, const Config& config, const Routed& routed, Asker& asker,
+                     Decision& decision) {
+  for (const auto& target : routed.targets) {
+    const auto judged = judge_target(config, target, asker, decision);
+    explain_rules(config, target, asker, decision);
+    const auto* helper = router.helpers.name_for(target.uri.scheme);
+    if (target.kind == Target::Kind::uri) decision.helper = helper != nullptr ? *helper : "";
+    if (judged.resolve)
+      decision.steps.push_back(
+          {"undecided", target.uri.host, "the resolved address is judged when it is dialled", ""});
+    decision.failed = !judged.allowed || (target.kind == Target::Kind::uri && helper == nullptr);
+    if (!decision.failed) return;
+    decision.error = judged.allowed
+                         ? ipc::Error{ipc::Word::no_helper, "no helper speaks " + target.uri.scheme}
+                         : denial(decision, config.denied_detail || asker.is_owner());
+  }
+}
+}  // namespace
+
+std::shared_ptr<Request> Request::start(Router& router, Ask ask, Asker asker, Done done) {
+  auto request = std::make_shared<Request>(router, std::move(ask), std::move(asker), std::move(done));
+  request->self_ = request;
+  request->run();
+  return request;
+}
+
+Request::Request(Router& router, Ask ask, Asker asker, Done done)
+    : router_{router},
+      config_{router.config},
+      ask_{std::move(ask)},
+      asker_{std::move(asker)},
+      done_{std::move(done)} {}
+
+void Request::run() {
+  router_.events.stamp(decision_);
+  decision_.generation = config_->generation;
+  decision_.asked = ask_.service.empty() ? ipc::mask_secrets(ask_.uri) : ask_.service;
+  decision_.opened = ask_.service;
+  decision_.client = asker_.who();
+  const auto began = uv_hrtime();
+  auto routed = route(*config_, route_question(router_, ask_));
+  decision_.ms_route = ms_since(began);
+  if (!routed) return fail(std::move(routed).error());
+  routed_ = std::move(*routed);
+  decision_.steps = routed_.steps;
+  ends_at_ = router_.loop.now() + static_cast<std::uint64_t>(timeout_of(*config_, routed_).count());
+  try_next();
+}
+
+/// Each target gets its share of what is left, so that a silent first one does not use it all up.
+ipc::Milliseconds Request::share_of_time() const {
+  const auto now = router_.loop.now();
+  const auto left = ends_at_ > now ? ends_at_ - now : 0;
+  return ipc::Milliseconds{left / std::max<std::size_t>(1, routed_.targets.size() - next_target_ + 1)};
+}
+
+void Request::try_next() {
+  if (next_target_ >= routed_.targets.size()) return fail(std::move(last_error_));
+  open(routed_.targets[next_target_++]);
+}
+
+void Request::open(const Target& target) {
+  const auto began = uv_hrtime();
+  auto judged = judge_target(*config_, target, asker_, decision_);
+  decision_.ms_judge += ms_since(began);
+  dial_started_ = uv_hrtime();
+  if (!judged.allowed) return deny(target);
+  if (target.kind == Target::Kind::uri) return dial(target, std::move(judged));
+  if (target.kind == Target::Kind::path)
+    return open_socket(target, target.uri.path, type_of(target.uri.type), false);
+  if (router_.registry.has(target.service)) return open_offered(target);
+  open_socket(target, router_.rundir.file(target.service), SOCK_STREAM, true);
+}
+
+/// A guarded service gets one end of a pair over its channel, the client the other.
+void Request::open_offered(const Target& target) {
+  auto pair = ipc::socket_pair(SOCK_STREAM);
+  if (!pair) return miss(target, std::move(pair).error());
+  ipc::Labels labels{{"service", target.service}, {"scheme", "unix"}};
+  if (const auto uid = asker_.uid()) labels["client.uid"] = std::to_string(*uid);
+  auto service_labels = labels;
+  for (const auto& [key, value] : ask_.claims) service_labels["claimed." + key] = value;
+  if (auto ok = ipc::set_blocking(pair->second.borrow(), true); !ok)
+    return miss(target, std::move(ok).error());
+  if (auto ok = router_.registry.deliver(target.service, pair->second.borrow(), service_labels); !ok)
+    return miss(target, std::move(ok).error());
+  succeed({.fd = std::move(pair->first), .path = "direct", .labels = std::move(labels)});
+}
+
+/// A full backlog of a UNIX socket cannot be waited for with poll(2): try again until the time is up.
+void Request::open_socket(const Target& target, const std::string& path, int type, bool unguarded) {
+  auto socket = connect_unix(path, type);
+  const bool busy = !socket && socket.error().word == ipc::Word::busy;
+  if (busy && share_of_time() > retry_connect) {
+    timer_ = ipc::Timer{router_.loop, retry_connect, [this, &target, path, type, unguarded] {
+                          const auto keep = shared_from_this();
+                          open_socket(target, path, type, unguarded);
+                        }};
+    return;
+  }
+  if (!socket) return miss(target, std::move(socket).error());
+  if (unguarded && !judge_owner(target, socket->borrow())) return deny(target);
+  ipc::Labels labels{{"service", target.service}, {"scheme", "unix"}};
+  succeed({.fd = std::move(*socket), .path = "direct", .labels = std::move(labels)});
+}
+
+/// Whoever listens on an unguarded name must be allowed to offer it (`serve`), judged before a byte is sent.
+bool Request::judge_owner(const Target& target, int socket) {
+  auto owner = Identity::of_peer(socket);
+  if (!owner) return false;
+  const auto verdict =
+      judge_as(*config_->rules, {.direction = Direction::serve, .service = target.service}, *owner);
+  if (verdict.kind == Verdict::Kind::allow) return true;
+  decision_.direction = Direction::serve;
+  record(decision_, verdict);
+  decision_.steps.push_back(
+      {"owner", target.service, "uid " + std::to_string(owner->uid()), decision_.rule_at});
+  return false;
+}
+
+void Request::dial(const Target& target, Judged judged) {
+  if (const auto* name = router_.helpers.name_for(target.uri.scheme)) decision_.helper = *name;
+  auto* helper = router_.helpers.for_scheme(target.uri.scheme);
+  if (helper == nullptr)
+    return miss(target, {ipc::Word::no_helper, "no helper speaks " + ipc::printable(target.uri.scheme, 32) +
+                                                   "; [helpers.NAME] with schemes = [\"...\"] adds one"});
+  allowed_ = judged.addresses;
+  dial_through(*helper, target, std::move(judged));
+}
+
+void Request::dial_through(Helper& helper, const Target& target, Judged judged) {
+  auto order = order_for(*config_, ask_, target, judged);
+  order.deadline = share_of_time();
+  if (!judged.resolve) order.connected = router_.warm.take(*config_, target, order);
+  if (order.connected && !order.service) {
+    return dialled(target, Dialled{.fd = std::move(order.connected), .path = "direct", .labels = {}});
+  }
+  order.on_judge = [weak = weak_from_this(), &target](const std::vector<std::string>& addresses) {
+    const auto self = weak.lock();
+    if (!self) return std::vector<std::string>{};
+    self->allowed_ = judge_addresses(*self->config_, target, addresses, self->asker_, self->decision_);
+    return self->allowed_;
+  };
+  helper_ = &helper;
+  dial_id_ = helper.dial(std::move(order), [weak = weak_from_this(), &target](ipc::Result<Dialled> outcome) {
+    if (const auto self = weak.lock()) self->dialled(target, std::move(outcome));
+  });
+}
+
+void Request::dialled(const Target& target, ipc::Result<Dialled> outcome) {
+  dial_id_ = 0;
+  if (!outcome && decision_.verdict == Decision::Verdict::deny) return deny(target);
+  if (!outcome) return miss(target, std::move(outcome).error());
+  if (auto ok = check_peer(target, outcome->fd.borrow()); !ok) return miss(target, std::move(ok).error());
+  auto labels = std::move(outcome->labels);
+  labels["service"] = target.service;
+  labels["scheme"] = target.uri.scheme;
+  succeed({.fd = std::move(outcome->fd),
+           .path = std::move(outcome->path),
+           .labels = std::move(labels),
+           .via = helper_});
+}
+
+/// A socket that leads anywhere but to a judged address is not handed on, whatever the helper says.
+ipc::Result<> Request::check_peer(const Target& target, int fd) const {
+  sockaddr_storage peer{};
+  socklen_t size = sizeof peer;
+  if (!is_inet_scheme(target.uri.scheme)) return {};
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0)
+    return ipc::fail_errno("getpeername");
+  if (peer.ss_family == AF_UNIX) return {};  // the near end of the helper's own relay
+  const auto actual = ipc::from_sockaddr(reinterpret_cast<const sockaddr*>(&peer));
+  const auto is_it = [&](const std::string& text) {
+    const auto address = ipc::parse_address(text);
+    return actual && address && ipc::embedded(*address) == ipc::embedded(actual->first);
+  };
+  if (std::ranges::any_of(allowed_, is_it) && actual->second == target.uri.port_or_default()) return {};
+  return ipc::fail(ipc::Word::internal,
+                   "the helper " + decision_.helper + " connected to an address that was not judged");
+}
+
+/// This target failed: the next one, or the last word.
+void Request::miss(const Target& target, ipc::Error error) {
+  const auto where = target.kind == Target::Kind::local ? target.service : ipc::to_string(target.uri);
+  const bool quoted = error.text.find(" says: ") != error.text.npos;
+  if (error.far && !quoted)
+    error.text = ipc::printable(target.uri.host) + " says: " + ipc::printable(error.text);
+  if (!error.far && error.text.find(where) == error.text.npos) error.text = where + ": " + error.text;
+  if (next_target_ < routed_.targets.size())
+    decision_.steps.push_back({"failover", where, std::string(ipc::to_string(error.word)), ""});
+  last_error_ = std::move(error);
+  try_next();
+}
+
+void Request::deny(const Target& target) {
+  if (next_target_ < routed_.targets.size()) return miss(target, denial(decision_, may_see_rule()));
+  fail(denial(decision_, may_see_rule()));
+}
+
+bool Request::may_see_rule() const { return config_->denied_detail || asker_.is_owner(); }
+
+void Request::succeed(Connection connection) {
+  if (auto ok = ipc::set_blocking(connection.fd.borrow(), true); !ok) return fail(std::move(ok).error());
+  decision_.path = connection.path;
+  finish(std::move(connection));
+}
+
+void Request::fail(ipc::Error error) {
+  decision_.failed = true;
+  decision_.error = error;
+  finish(std::unexpected(std::move(error)));
+}
+
+void Request::finish(ipc::Result<Connection> outcome) {
+  const auto keep = std::move(self_);
+  if (dial_started_ != 0) decision_.ms_dial = ms_since(dial_started_);
+  decision_.client = asker_.who();
+  timer_.stop();
+  router_.stats.count(decision_);
+  done_(std::move(outcome), decision_);
+  router_.events.publish(std::move(decision_));
+}
+
+void Request::cancel() {
+  const auto keep = std::move(self_);
+  timer_.stop();
+  if (helper_ != nullptr && dial_id_ != 0) helper_->cancel(dial_id_);
+  dial_id_ = 0;
+}
+
+Decision explain(Router& router, const Ask& ask, Asker asker) {
+  Decision decision;
+  const auto config = router.config;
+  router.events.stamp(decision);
+  decision.generation = config->generation;
+  decision.asked = ask.service.empty() ? ipc::mask_secrets(ask.uri) : ask.service;
+  decision.client = asker.who();
+  auto routed = route(*config, route_question(router, ask));
+  if (!routed) {
+    decision.failed = true;
+    decision.error = std::move(routed).error();
+    return decision;
+  }
+  decision.steps = routed->steps;
+  explain_targets(router, *config, *routed, asker, decision);
+  return decision;
+}
+}  // namespace plumberd

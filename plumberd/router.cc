@@ -1,0 +1,82 @@
+#include "plumberd/router.hh"
+
+#include <sys/stat.h>
+
+#include "plumberd/plan.hh"
+
+namespace plumberd {
+namespace {
+/// A local client connected to a guarded service's socket: judged, then passed on as it is, so that
+/// SO_PEERCRED stays the client's.
+void pass_on(Router& router, const std::string& service, ipc::Fd socket) {
+  auto identity = Identity::of_peer(socket.borrow());
+  if (!identity) return;
+  const auto config = router.config;
+  Decision decision{
+      .generation = config->generation, .direction = Direction::local, .asked = service, .opened = service};
+  router.events.stamp(decision);
+  const auto verdict =
+      judge_as(*config->rules, {.direction = Direction::local, .service = service}, *identity);
+  record(decision, verdict);
+  decision.client = identity->who();
+  auto outcome = ipc::set_blocking(socket.borrow(), true);
+  if (verdict.kind != Verdict::Kind::allow) outcome = std::unexpected(denial(decision, true));
+  const ipc::Labels labels{
+      {"service", service}, {"scheme", "unix"}, {"client.uid", std::to_string(identity->uid())}};
+  if (outcome) outcome = router.registry.deliver(service, socket.borrow(), labels);
+  decision.path = outcome ? "direct" : "";
+  decision.failed = !outcome;
+  if (!outcome) decision.error = std::move(outcome).error();
+  router.stats.count(decision);
+  router.events.publish(std::move(decision));
+}
+}  // namespace
+
+Router::Router(ipc::Loop& loop_, Log& log_, RunDir rundir_, Arguments arguments_,
+               std::shared_ptr<Config> config_)
+    : loop{loop_},
+      log{log_},
+      rundir{std::move(rundir_)},
+      arguments{std::move(arguments_)},
+      config{std::move(config_)},
+      events{loop, log},
+      inbound{*this},
+      registry{
+          loop, rundir,
+          [this](const std::string& service, ipc::Fd socket) { pass_on(*this, service, std::move(socket)); }},
+      helpers{
+          loop,
+          log,
+          {.on_accepted =
+               [this](Inbound request, Admissions::Answer answer) {
+                 inbound.admit(std::move(request), std::move(answer));
+               },
+           .on_deliver = [this](const std::string& token, ipc::Fd fd,
+                                const std::string& first) { inbound.deliver(token, std::move(fd), first); }}},
+      listeners{helpers},
+      warm{*this} {}
+
+Router::~Router() = default;
+
+bool Router::is_local(std::string_view service) const {
+  struct stat status {};
+  return registry.has(service) ||
+         (::lstat(rundir.file(service).c_str(), &status) == 0 && S_ISSOCK(status.st_mode));
+}
+
+void Router::install(std::shared_ptr<Config> next, std::function<void(ipc::Result<>)> done) {
+  next->generation = generation + 1;
+  helpers.apply(*next);
+  listeners.prepare(*next, [this, next, done = std::move(done)](ipc::Result<> opened) {
+    if (!opened) {
+      helpers.apply(*config);
+      return done(std::move(opened));
+    }
+    listeners.commit();
+    generation = next->generation;
+    config = next;
+    warm.refill();
+    done({});
+  });
+}
+}  // namespace plumberd

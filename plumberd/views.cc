@@ -1,0 +1,325 @@
+#include "plumberd/views.hh"
+
+#include <dirent.h>
+#include <fmt/format.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "ipc/name.hh"
+
+namespace plumberd {
+namespace {
+constexpr std::size_t message_room = 56 * 1024;
+
+struct Offered {
+  std::string name;
+  uid_t owner;
+  bool guarded;
+};
+
+/// Guarded services, and the sockets of programs that bound their own name.
+std::vector<Offered> offered_services(const Router& router) {
+  std::vector<Offered> services;
+  for (const auto& entry : router.registry.entries()) services.push_back({entry.name, entry.owner, true});
+  DIR* directory = ::opendir(router.rundir.path().c_str());
+  if (directory == nullptr) return services;
+  while (const dirent* entry = ::readdir(directory)) {
+    const std::string name = entry->d_name;
+    struct stat status {};
+    if (!ipc::check_service_name(name) || router.registry.has(name)) continue;
+    if (::lstat(router.rundir.file(name).c_str(), &status) == 0 && S_ISSOCK(status.st_mode))
+      services.push_back({name, status.st_uid, false});
+  }
+  ::closedir(directory);
+  std::ranges::sort(services, {}, &Offered::name);
+  return services;
+}
+
+void write_services(ipc::JsonWriter& json, const std::vector<Offered>& services) {
+  json.key("services").array();
+  for (const auto& service : services)
+    json.object()
+        .add("name", service.name)
+        .add("owner", std::int64_t{service.owner})
+        .add("guarded", service.guarded)
+        .end();
+  json.end();
+}
+
+void write_helpers(ipc::JsonWriter& json, const Router& router) {
+  json.key("helpers").array();
+  for (const auto* helper : router.helpers.all()) {
+    json.object().add("name", helper->spec().name).key("schemes").array();
+    for (const auto& scheme : helper->spec().schemes) json.string(scheme);
+    json.end().add("state", helper->state()).add("pid", std::int64_t{helper->pid()});
+    json.add("restarts", std::int64_t{helper->restarts()})
+        .add("dialling", static_cast<std::int64_t>(helper->dialling()))
+        .end();
+  }
+  json.end();
+}
+
+void write_listeners(ipc::JsonWriter& json, const Router& router) {
+  json.key("listeners").array();
+  for (const auto& entry : router.listeners.entries())
+    json.object().add("uri", entry.uri).add("actual", entry.actual).add_if("service", entry.service).end();
+  json.end();
+}
+
+void write_limits(ipc::JsonWriter& json, const Limits& limits) {
+  json.key("limits").object().add("requests_per_second", std::int64_t{limits.requests_per_second});
+  json.add("connections", std::int64_t{limits.connections})
+      .add("pending_requests", std::int64_t{limits.pending_requests});
+  json.add("request_timeout_ms", std::int64_t{limits.request_timeout.count()});
+  json.add("hop_timeout_ms", std::int64_t{limits.hop_timeout.count()}).end();
+}
+
+void write_notes(ipc::JsonWriter& json, const Router& router) {
+  json.key("notes").array();
+  const bool judges_exe = std::ranges::any_of(router.config->rules->rules(), [](const Rule& rule) {
+    return rule.text().find("exe:") != std::string_view::npos;
+  });
+  if (judges_exe && ::geteuid() != 0)
+    json.string(
+        "exe: of other users' processes cannot be read without CAP_SYS_PTRACE: such rules never allow and "
+        "always deny");
+  json.end();
+}
+
+/// A user with all groups of its entry (getgrouplist(3)), as a client of that user would have.
+ipc::Result<> take_user(Facts& facts, const Selector& selector) {
+  std::array<char, 4096> room;
+  passwd entry{};
+  passwd* found = nullptr;
+  if (selector.id)
+    ::getpwuid_r(*selector.id, &entry, room.data(), room.size(), &found);
+  else
+    ::getpwnam_r(selector.value.c_str(), &entry, room.data(), room.size(), &found);
+  if (found == nullptr && !selector.id)
+    return ipc::fail(ipc::Word::bad_request, "there is no user " + ipc::printable(selector.value, 64));
+  facts.uid = found != nullptr ? found->pw_uid : *selector.id;
+  facts.is_owner = *facts.uid == 0 || *facts.uid == ::geteuid();
+  if (found == nullptr) return {};
+  int count = 256;
+  std::vector<gid_t> groups(static_cast<std::size_t>(count));
+  if (::getgrouplist(found->pw_name, found->pw_gid, groups.data(), &count) < 0) return {};
+  groups.resize(static_cast<std::size_t>(count));
+  facts.groups = std::move(groups);
+  return {};
+}
+
+ipc::Result<> take_group(Facts& facts, const Selector& selector) {
+  std::array<char, 16'384> room;
+  group entry{};
+  group* found = nullptr;
+  if (!selector.id) ::getgrnam_r(selector.value.c_str(), &entry, room.data(), room.size(), &found);
+  if (found == nullptr && !selector.id)
+    return ipc::fail(ipc::Word::bad_request, "there is no group " + ipc::printable(selector.value, 64));
+  if (!facts.groups) facts.groups.emplace();
+  facts.groups->push_back(selector.id ? *selector.id : found->gr_gid);
+  return {};
+}
+
+ipc::Result<> take_fact(Facts& facts, const Selector& selector) {
+  using Kind = Selector::Kind;
+  if (selector.kind == Kind::user) return take_user(facts, selector);
+  if (selector.kind == Kind::group) return take_group(facts, selector);
+  if (selector.kind == Kind::exe)
+    facts.exe = selector.value;
+  else if (selector.kind == Kind::unit)
+    facts.unit = selector.value;
+  else if (selector.kind == Kind::user_unit)
+    facts.user_unit = selector.value;
+  else
+    return ipc::fail(ipc::Word::bad_request, "as takes user, group, exe, unit and user-unit");
+  return {};
+}
+
+const char* verdict_name(std::size_t verdict) {
+  constexpr const char* names[] = {"none", "allow", "deny"};
+  return names[verdict];
+}
+}  // namespace
+
+ipc::Result<Ask> ask_of_params(ipc::JsonView params) {
+  Ask ask;
+  ask.service = params["service"].string_or("");
+  ask.uri = params["uri"].string_or("");
+  ask.networkd = params["networkd"].string_or("");
+  ask.claims = params["labels"].labels();
+  if (ask.service.empty() == ask.uri.empty())
+    return ipc::fail(ipc::Word::bad_request,
+                     "exactly one of service and uri is needed, as a string that is not empty");
+  if (ask.claims.size() > 32) return ipc::fail(ipc::Word::bad_request, "more than 32 labels");
+  return ask;
+}
+
+ipc::Result<Facts> facts_from(std::string_view as) {
+  Facts facts;
+  if (as.empty()) return facts;
+  const auto rule = TRY(parse_rule("allow out * " + std::string(as), {}));
+  for (const auto& selector : rule.peer) TRY(take_fact(facts, selector));
+  for (const auto fact : {Fact::groups, Fact::exe, Fact::unit, Fact::user_unit})
+    facts.asked.set(static_cast<std::size_t>(fact));
+  if (facts.groups) std::ranges::sort(*facts.groups);
+  return facts;
+}
+
+std::string list_json(Router& router, const std::function<bool(const std::string&)>& may_reach) {
+  auto services = offered_services(router);
+  std::erase_if(services, [&](const Offered& service) { return !may_reach(service.name); });
+  std::string text;
+  ipc::JsonWriter json{text};
+  json.object();
+  write_services(json, services);
+  json.key("routes").array();
+  for (const auto& [name, route] : router.config->routes) {
+    if (text.size() > message_room) break;
+    json.object().add("name", name).add("at", route.at).end();
+  }
+  json.end().end();
+  return text;
+}
+
+std::string status_json(const Router& router, std::size_t sessions) {
+  std::string text;
+  ipc::JsonWriter json{text};
+  json.object().add("version", PLUMBERD_VERSION).add("pid", std::int64_t{::getpid()});
+  json.add("generation", static_cast<std::int64_t>(router.config->generation))
+      .add("rundir", router.rundir.path());
+  write_listeners(json, router);
+  write_helpers(json, router);
+  write_services(json, offered_services(router));
+  write_limits(json, router.config->limits);
+  json.add("sessions", static_cast<std::int64_t>(sessions))
+      .add("rules", static_cast<std::int64_t>(router.config->rules->rules().size()));
+  json.add("warm", static_cast<std::int64_t>(router.warm.held())).key("files").array();
+  for (const auto& file : router.config->files) json.string(file);
+  json.end();
+  write_notes(json, router);
+  json.end();
+  return text;
+}
+
+std::string rules_json(const Router& router, std::size_t offset) {
+  const auto rules = router.config->rules->rules();
+  std::string text;
+  ipc::JsonWriter json{text};
+  json.object().key("rules").array();
+  for (; offset < rules.size() && text.size() < message_room; ++offset) {
+    const auto at = rules[offset].at();
+    const auto hit = router.stats.hits(rules[offset].text(), at);
+    json.object()
+        .add("text", rules[offset].text())
+        .add("at", at)
+        .add("hits", static_cast<std::int64_t>(hit.count));
+    if (hit.count > 0) json.add("last", rfc3339(hit.last));
+    json.end();
+  }
+  json.end();
+  if (offset < rules.size()) json.add("next", static_cast<std::int64_t>(offset));
+  json.end();
+  return text;
+}
+
+Decision explain_in(Router& router, const std::string& service, Asker asker, Question question) {
+  Decision decision{.generation = router.config->generation, .direction = Direction::in, .asked = service};
+  router.events.stamp(decision);
+  auto routed =
+      route(*router.config,
+            {.service = service, .from_outside = true, .is_local = [](std::string_view) { return true; }});
+  if (!routed) {
+    decision.failed = true;
+    decision.error = std::move(routed).error();
+    return decision;
+  }
+  decision.steps = routed->steps;
+  decision.opened = routed->targets.front().service;
+  question.service = decision.opened;
+  record(decision, asker.judge(*router.config->rules, question));
+  for (const auto& seen : consider(*router.config->rules, question, asker.facts()))
+    decision.steps.push_back(
+        {seen.decided ? "rule" : "rule-passed", std::string(seen.rule->text()), seen.why, seen.rule->at()});
+  decision.failed = decision.verdict == Decision::Verdict::deny || !router.is_local(decision.opened);
+  if (decision.verdict == Decision::Verdict::deny)
+    decision.error = denial(decision, true);
+  else if (decision.failed)
+    decision.error = {ipc::Word::unknown_service, decision.opened + " is not offered here"};
+  return decision;
+}
+
+void hide_rules(Decision& decision) {
+  decision.rule.clear();
+  decision.rule_at.clear();
+  decision.audited.clear();
+  decision.audited_at.clear();
+  decision.reason.clear();
+  std::erase_if(decision.steps, [](const Step& step) { return step.kind.starts_with("rule"); });
+  decision.error.rule.clear();
+  decision.error.at.clear();
+}
+
+std::vector<Events::Event> history_since(const Events& events, ipc::JsonView since, std::int64_t count,
+                                         const std::function<bool(const Decision&)>& wanted) {
+  std::vector<Events::Event> chosen;
+  const auto after = static_cast<std::uint64_t>(std::max<std::int64_t>(0, since.integer_or(0)));
+  const std::string_view time = since.string_or("");
+  for (const auto& event : events.history())
+    if (event->id > after && (time.empty() || rfc3339(event->time) >= time) && wanted(*event))
+      chosen.push_back(event);
+  if (count >= 0 && chosen.size() > static_cast<std::size_t>(count))
+    chosen.erase(chosen.begin(), chosen.end() - count);
+  return chosen;
+}
+
+std::string metrics_text(const Router& router) {
+  fmt::memory_buffer out;
+  const auto put = [&out]<class... Args>(fmt::format_string<Args...> format, Args&&... args) {
+    fmt::format_to(std::back_inserter(out), format, std::forward<Args>(args)...);
+  };
+  put("# HELP plumberd_build_info The running version.\n# TYPE plumberd_build_info gauge\n");
+  put("plumberd_build_info{{version=\"{}\"}} 1\n", PLUMBERD_VERSION);
+  put("# HELP plumberd_generation Generation of the configuration.\n# TYPE plumberd_generation gauge\n");
+  put("plumberd_generation {}\n", router.config->generation);
+  put("# HELP plumberd_decisions_total Decisions by direction and verdict.\n# TYPE plumberd_decisions_total "
+      "counter\n");
+  for (std::size_t direction = 0; direction < direction_count; ++direction)
+    for (std::size_t verdict = 0; verdict < 3; ++verdict)
+      put("plumberd_decisions_total{{direction=\"{}\",verdict=\"{}\"}} {}\n",
+          to_string(static_cast<Direction>(direction)), verdict_name(verdict),
+          router.stats.decisions(static_cast<Direction>(direction), static_cast<Decision::Verdict>(verdict)));
+  put("# HELP plumberd_handoffs_total Connections handed over, by path.\n# TYPE plumberd_handoffs_total "
+      "counter\n");
+  for (const auto& [path, count] : router.stats.paths())
+    put("plumberd_handoffs_total{{path=\"{}\"}} {}\n", ipc::printable(path), count);
+  put("# HELP plumberd_errors_total Failed requests by word.\n# TYPE plumberd_errors_total counter\n");
+  for (const auto& [word, count] : router.stats.errors())
+    put("plumberd_errors_total{{word=\"{}\"}} {}\n", word, count);
+  put("# HELP plumberd_setup_seconds Time to set a connection up, by phase.\n# TYPE plumberd_setup_seconds "
+      "histogram\n");
+  constexpr std::array phases{"route", "judge", "dial"};
+  for (std::size_t phase = 0; phase < phases.size(); ++phase) {
+    const auto& histogram = router.stats.phases()[phase];
+    std::uint64_t below = 0;
+    for (std::size_t i = 0; i < Stats::bounds.size(); ++i) {
+      below += histogram.counts[i];
+      put("plumberd_setup_seconds_bucket{{phase=\"{}\",le=\"{}\"}} {}\n", phases[phase], Stats::bounds[i],
+          below);
+    }
+    put("plumberd_setup_seconds_bucket{{phase=\"{}\",le=\"+Inf\"}} {}\n", phases[phase], histogram.total);
+    put("plumberd_setup_seconds_sum{{phase=\"{}\"}} {}\n", phases[phase], histogram.sum);
+    put("plumberd_setup_seconds_count{{phase=\"{}\"}} {}\n", phases[phase], histogram.total);
+  }
+  put("# HELP plumberd_helper_restarts_total Restarts of helpers.\n# TYPE plumberd_helper_restarts_total "
+      "counter\n");
+  std::size_t worker = 0;
+  for (const auto* helper : router.helpers.all())
+    put("plumberd_helper_restarts_total{{helper=\"{}\",worker=\"{}\"}} {}\n", helper->spec().name, worker++,
+        helper->restarts());
+  return fmt::to_string(out);
+}
+}  // namespace plumberd

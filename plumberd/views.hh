@@ -1,0 +1,33 @@
+// What operators are shown: JSON and text made from the router's state. No I/O but the listing of the run
+// directory.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "plumberd/request.hh"
+#include "plumberd/router.hh"
+
+namespace plumberd {
+
+std::string list_json(Router& router, const std::function<bool(const std::string&)>& may_reach);
+std::string status_json(const Router& router, std::size_t sessions);
+/// Rules from `offset` on, as many as fit one message; `next` where there are more.
+std::string rules_json(const Router& router, std::size_t offset);
+/// Prometheus text format 0.0.4.
+std::string metrics_text(const Router& router);
+
+/// `service` or `uri`, `networkd` of an explain.
+ipc::Result<Ask> ask_of_params(ipc::JsonView params);
+/// "user:alice,exe:/usr/bin/x" as facts of a local client; what is not given cannot be known.
+ipc::Result<Facts> facts_from(std::string_view as);
+/// The explanation of a remote peer's request.
+Decision explain_in(Router& router, const std::string& service, Asker asker, Question question);
+/// For clients that may know the word of a denial only.
+void hide_rules(Decision& decision);
+/// The last `count` (negative: all) events after `since` (an id, or an RFC 3339 time as decisions carry it)
+/// that `wanted` admits.
+std::vector<Events::Event> history_since(const Events& events, ipc::JsonView since, std::int64_t count,
+                                         const std::function<bool(const Decision&)>& wanted);
+
+}  // namespace plumberd
