@@ -100,4 +100,76 @@ $(bin)/ipc-c-test: tests/e2e/capi.c libipc/include/ipc/ipc.h $(lib)/libipc.so
 	$(Q)$(c_compiler) -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -Wpedantic $(cxxflags-$(variant)) -Ilibipc/include $< \
 	  -L$(lib) -lipc -Wl,-rpath,'$$ORIGIN/../lib' -o $@
 
+# --- first contact
+build_packages := g++ make libuv1-dev liburiparser-dev libssl-dev libtoml11-dev rapidjson-dev libcli11-dev libfmt-dev libspdlog-dev
+demo_packages  := $(build_packages) redis-server python3
+check_packages := $(build_packages) libcriterion-dev clang-16 libclang-rt-16-dev clang-format-16 llvm-16 python3 redis-server openssl openssh-client socat
+need = @sh tools/need $(1)
+
+.PHONY: demo
+demo:
+	$(call need,$(demo_packages))
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@tools/demo $(bin)
+
+# --- everything that must hold: both compilers, sanitizers in one of them, the rules of the house
+.PHONY: check lint
+check:
+	$(call need,$(check_packages))
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory -j$$(nproc) variant=asan CXX=clang++-16 tests
+	@$(MAKE) --no-print-directory -j$$(nproc) tests
+	@echo "== clang++-16, AddressSanitizer and UndefinedBehaviorSanitizer"
+	@sh tools/run-tests build/asan-clang++-16/bin
+	@echo "== g++, release"
+	@sh tools/run-tests build/bin
+
+lint:
+	@sh tools/lint
+
+.PHONY: install uninstall
+libexec := $(DESTDIR)$(PREFIX)/libexec/plumberd
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/ipc $(libexec)
+	install -m 755 $(bin)/plumberd $(bin)/plumb $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(foreach d,$(filter-out plumberd plumb,$(programs)),$(bin)/$(d)) $(libexec)
+	install -m 644 $(lib)/libipc.a $(DESTDIR)$(PREFIX)/lib
+	install -m 755 $(lib)/libipc.so $(DESTDIR)$(PREFIX)/lib
+	install -m 644 libipc/include/ipc/* $(DESTDIR)$(PREFIX)/include/ipc
+	for page in docs/man/*.[1-8]; do \
+	  install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; done
+	install -D -m 644 tools/completion/plumb.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/plumb
+	install -d $(DESTDIR)$(PREFIX)/share/doc/plumberd/examples
+	install -m 644 config/*.toml $(DESTDIR)$(PREFIX)/share/doc/plumberd/examples
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/plumberd $(DESTDIR)$(PREFIX)/bin/plumb $(DESTDIR)$(PREFIX)/lib/libipc.a $(DESTDIR)$(PREFIX)/lib/libipc.so
+	rm -rf $(libexec) $(DESTDIR)$(PREFIX)/include/ipc $(DESTDIR)$(PREFIX)/share/doc/plumberd
+	rm -f $(foreach page,$(wildcard docs/man/*.[1-8]),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
+	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/plumb
+
+.PHONY: clean dist help
+clean:
+	rm -rf build dist
+
+dist:
+	@mkdir -p dist
+	git archive --format=tar.gz --prefix=plumberd-$(version)/ -o dist/plumberd-$(version).tar.gz HEAD
+	@echo dist/plumberd-$(version).tar.gz
+
+help:
+	@echo "make [TARGET] [variant=release|debug|asan|tsan] [CXX=g++|clang++-16] [PREFIX=/usr/local] [DESTDIR=] [V=1]"
+	@echo
+	@echo "  all        the programs in build/bin and libipc in build/lib (default)"
+	@echo "  demo       install what is missing, build, and show a connection through two routers"
+	@echo "  check      install what tests need, build with both compilers, lint, run every test"
+	@echo "  tests      build the test program only"
+	@echo "  lint       formatting, the include rule, and the other rules of CONTRIBUTING.md"
+	@echo "  bench      ratios against peers and floors: only=dial,... quick=1 (docs/benchmarks.md)"
+	@echo "  fuzz-NAME  fuzz one decoder with libFuzzer until interrupted: $(patsubst tests/fuzz/%.cc,%,$(wildcard tests/fuzz/*.cc))"
+	@echo "  install    into PREFIX: programs, helpers in libexec/plumberd, libipc, headers, man pages"
+	@echo "  uninstall  takes away what install put there"
+	@echo "  clean      removes build/ and dist/"
+	@echo "  dist       a source archive of HEAD in dist/"
+
 -include $(shell find $(obj) -name '*.d' 2>/dev/null)
