@@ -1,0 +1,120 @@
+// What only the whole configuration shows: loops, missing profiles, rules never reached, tests that fail.
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+#include "plumberd/draft.hh"
+#include "plumberd/hidden.hh"
+#include "plumberd/nearest.hh"
+#include "plumberd/supposed.hh"
+
+namespace plumberd {
+namespace {
+/// The name that a target stands for, if it is one: NAME, unix:///NAME or unix://NAME.
+std::string name_of(const std::string& target) {
+  if (target.find("://") == target.npos) return target;
+  const auto uri = ipc::parse_uri(target);
+  return uri && uri->is_unix() ? uri->service : "";
+}
+
+class Redirects {
+ public:
+  explicit Redirects(Draft& draft) : draft_{draft} {
+    const auto& redirects = draft.config.redirects;
+    for (std::size_t i = 0; i < redirects.size(); ++i)
+      if (!redirects[i].by_uri) by_name_.try_emplace(redirects[i].from, i);
+  }
+
+  void check() {
+    for (const auto& [name, index] : by_name_)
+      if (!seen_.contains(name)) follow(name);
+  }
+
+ private:
+  /// Walks the chain that begins at `name`; a name that comes again closes a loop.
+  void follow(const std::string& start) {
+    std::vector<std::string> chain{start};
+    while (true) {
+      const auto found = by_name_.find(chain.back());
+      if (found == by_name_.end()) return mark(chain);
+      auto next = name_of(draft_.config.redirects[found->second].to);
+      if (next.empty()) return mark(chain);
+      const auto again = std::ranges::find(chain, next);
+      const bool closes = again != chain.end();
+      if (closes && !seen_.contains(next)) report({again, chain.end()});
+      if (closes || seen_.contains(next)) return mark(chain);
+      chain.push_back(std::move(next));
+    }
+  }
+
+  void mark(const std::vector<std::string>& chain) { seen_.insert(chain.begin(), chain.end()); }
+
+  void report(const std::vector<std::string>& loop) {
+    std::string text;
+    for (const auto& name : loop) text += name + " -> ";
+    draft_.report.error(draft_.redirect_places[by_name_.at(loop[0])],
+                        "redirect loop: " + text + loop[0] + "; break it");
+  }
+
+  Draft& draft_;
+  std::map<std::string, std::size_t> by_name_{};
+  std::set<std::string> seen_{};
+};
+
+void check_profiles(Draft& draft) {
+  std::vector<std::string_view> known;
+  for (const auto& [name, json] : draft.config.profiles) known.push_back(name);
+  for (const auto& [profile, place] : draft.profiles_used)
+    if (!draft.config.profiles.contains(profile))
+      draft.report.error(place, "there is no [tls." + ipc::printable(profile, 64) + "]" +
+                                    (known.empty() ? "; add it" : remedy_for(profile, known)));
+}
+
+void check_hidden(Draft& draft) {
+  const auto rules = draft.config.rules->rules();
+  for (const auto& hidden : hidden_rules(*draft.config.rules)) {
+    const auto text = "is never reached: rule at " + rules[hidden.by].at() + " \"" +
+                      ipc::printable(rules[hidden.by].text()) + "\" matches all that \"" +
+                      ipc::printable(rules[hidden.rule].text()) +
+                      "\" does; move it above that rule or remove it";
+    if (hidden.same_source) {
+      draft.report.error(draft.rule_places[hidden.rule], text);
+    } else {
+      draft.report.warning(draft.rule_places[hidden.rule], text);
+    }
+  }
+}
+
+/// "allow", "deny" or "audit"; what only an address could decide counts as allowed.
+std::string_view outcome(const Verdict& verdict) {
+  if (verdict.audited != nullptr) return "audit";
+  return verdict.kind == Verdict::Kind::deny ? "deny" : "allow";
+}
+
+std::string decided_by(const Verdict& verdict) {
+  if (verdict.rule == nullptr) return verdict.reason;
+  return "rule at " + verdict.rule->at() + " \"" + ipc::printable(verdict.rule->text()) + "\"";
+}
+
+void run_test(Draft& draft, const PolicyTest& test, const Place& place) {
+  const auto supposed = suppose(test.as, *direction_from(test.direction), test.service, test.peer,
+                                draft.schemes, ::geteuid(), draft.principals);
+  if (!supposed) return draft.report.error(place, "this [[test]] cannot be: " + supposed.error().text);
+  const auto verdict = judge(*draft.config.rules, supposed->question(), supposed->facts);
+  const auto actual = outcome(verdict);
+  if (actual == test.expect || (test.expect == "allow" && actual == "audit")) return;
+  draft.report.error(place, "test failed: expected " + test.expect + ", but it is " + std::string(actual) +
+                                ": " + decided_by(verdict) + "; correct the rules or the test");
+}
+}  // namespace
+
+void finish(Draft& draft) {
+  Redirects{draft}.check();
+  check_profiles(draft);
+  draft.config.rules = std::make_shared<const RuleSet>(std::move(draft.rules), draft.defaults);
+  check_hidden(draft);
+  for (std::size_t i = 0; i < draft.config.tests.size(); ++i)
+    run_test(draft, draft.config.tests[i], draft.test_places[i]);
+}
+}  // namespace plumberd

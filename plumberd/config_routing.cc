@@ -1,0 +1,212 @@
+// Redirects, routes, pinned names and listeners of a configuration.
+#include <algorithm>
+
+#include "plumberd/draft.hh"
+#include "plumberd/nearest.hh"
+#include "plumberd/uri_pattern.hh"
+
+namespace plumberd {
+namespace {
+std::string filled_in(std::string_view target) {
+  constexpr std::string_view placeholder = "{service}";
+  std::string result{target};
+  for (auto at = result.find(placeholder); at != result.npos; at = result.find(placeholder))
+    result.replace(at, placeholder.size(), "service");
+  return result;
+}
+
+bool known_scheme(Draft& draft, const std::string& scheme, const Place& place) {
+  if (std::ranges::find(draft.schemes, scheme) != draft.schemes.end()) return true;
+  const std::vector<std::string_view> known(draft.schemes.begin(), draft.schemes.end());
+  draft.report.error(place, "unknown scheme " + quoted(scheme) + remedy_for(scheme, known) +
+                                "; other schemes need a [helpers.NAME]");
+  return false;
+}
+
+bool check_uri(Draft& draft, std::string_view text, const Place& place) {
+  const auto uri = ipc::parse_uri(text);
+  if (!uri) {
+    draft.report.error(place, uri.error().text + "; see plumberd.toml(5), TARGETS");
+    return false;
+  }
+  if (place.source == nullptr && !uri->secret.empty()) {
+    draft.report.error(place, "a secret on the command line is there for all to read; write it into a file");
+    return false;
+  }
+  if (!uri->warning.empty()) draft.report.warning(place, uri->warning);
+  return known_scheme(draft, uri->scheme, place);
+}
+
+/// What was said first holds; saying it again is an error in one file, a warning across files.
+bool is_again(Draft& draft, std::map<std::string, Place, std::less<>>& places, const std::string& name,
+              std::string_view what, const Place& place) {
+  const auto [first, added] = places.try_emplace(name, place);
+  if (added) return false;
+  const auto text = std::string(what) + " " + quoted(name) + " is given twice; the first, at " +
+                    first->second.at() + ", holds: remove one";
+  if (first->second.source == place.source) {
+    draft.report.error(place, text);
+  } else {
+    draft.report.warning(place, text);
+  }
+  return true;
+}
+
+void read_named_redirects(Draft& draft, Fields redirects) {
+  for (const auto& [name, to] : redirects.table().members) {
+    redirects.take(name);
+    if (to.kind != Node::Kind::string) {
+      redirects.wrong(to, "a redirect leads to one name or URI; write " + name + " = \"...\"");
+      continue;
+    }
+    add_redirect(draft, {.from = name, .to = to.text}, redirects.place_of_key(name, to));
+  }
+}
+
+void read_uri_redirect(Draft& draft, Fields redirect) {
+  Redirect made{.by_uri = true};
+  const auto* from = redirect.take("from");
+  const auto* to = redirect.take("to");
+  redirect.string("from", made.from);
+  redirect.string("to", made.to);
+  redirect.finish();
+  if (from == nullptr || to == nullptr)
+    return redirect.wrong(redirect.table(), "a [[redirect]] needs both from and to; add what is missing");
+  add_redirect(draft, std::move(made), redirect.place(*from));
+}
+
+Route route_from(Draft& draft, const Document& document, const Node& node, const std::string& name) {
+  Route route;
+  if (node.kind == Node::Kind::string) route.targets.push_back(node.text);
+  if (node.kind != Node::Kind::table) return route;
+  Fields fields{document, node, "the route of " + name, draft.report};
+  fields.strings("target", route.targets, true);
+  fields.integer("warm", route.warm, 0, 1024);
+  std::chrono::milliseconds timeout{0};
+  fields.duration("timeout", timeout);
+  if (timeout.count() != 0) route.timeout = timeout;
+  fields.string("source", route.source);
+  fields.string("profile", route.profile);
+  fields.finish();
+  if (!route.source.empty() && !ipc::parse_address(route.source))
+    fields.wrong(*fields.take("source"), quoted(route.source) + " is no IP address; write one of this host");
+  if (!route.profile.empty())
+    draft.profiles_used.push_back({route.profile, fields.place(*fields.take("profile"))});
+  return route;
+}
+
+void read_route(Draft& draft, const Document& document, Fields& routes, const std::string& name,
+                const Node& node) {
+  auto route = route_from(draft, document, node, name);
+  if (node.kind == Node::Kind::array)
+    for (const auto& item : node.items) route.targets.push_back(item.text);
+  if (route.targets.empty() || std::ranges::find(route.targets, "") != route.targets.end())
+    return routes.wrong(node, "a route leads to a URI, a name or a list of them; write " + name +
+                                  " = \"tcp://HOST/SERVICE\"");
+  add_route(draft, name, std::move(route), routes.place_of_key(name, node));
+}
+}  // namespace
+
+bool check_target(Draft& draft, std::string_view target, const Place& place) {
+  const auto example = filled_in(target);
+  if (example.find("://") != example.npos) return check_uri(draft, example, place);
+  const auto ok = ipc::check_service_name(example);
+  if (!ok) draft.report.error(place, ok.error().text + "; write a name or SCHEME://HOST/SERVICE");
+  return ok.has_value();
+}
+
+void add_redirect(Draft& draft, Redirect redirect, const Place& place) {
+  if (redirect.by_uri) {
+    if (const auto ok = ipc::Result<>{check_uri_pattern(redirect.from)}; !ok)
+      return draft.report.error(place, ok.error().text);
+  } else if (const auto ok = ipc::check_service_name(redirect.from); !ok) {
+    return draft.report.error(place, ok.error().text + "; a redirect is from one exact name");
+  }
+  if (!check_target(draft, redirect.to, place)) return;
+  const auto again = std::ranges::find_if(draft.config.redirects, [&](const auto& r) {
+    return r.by_uri == redirect.by_uri && r.from == redirect.from;
+  });
+  if (again != draft.config.redirects.end()) {
+    const auto& first =
+        draft.redirect_places[static_cast<std::size_t>(again - draft.config.redirects.begin())];
+    const auto text = "redirect of " + quoted(redirect.from) + " is given twice; the first, at " + again->at +
+                      ", holds: remove one";
+    return first.source == place.source ? draft.report.error(place, text) : draft.report.warning(place, text);
+  }
+  redirect.at = place.at();
+  draft.config.redirects.push_back(std::move(redirect));
+  draft.redirect_places.push_back(place);
+}
+
+void add_route(Draft& draft, const std::string& name, Route route, const Place& place) {
+  if (const auto ok = ipc::check_service_pattern(name); !ok)
+    return draft.report.error(place, ok.error().text + "; a route is for a name, \"*.name\" or \"*\"");
+  bool good = true;
+  for (const auto& target : route.targets) good = check_target(draft, target, place) && good;
+  if (!good || is_again(draft, draft.route_places, name, "route", place)) return;
+  route.at = place.at();
+  draft.config.routes.emplace(name, std::move(route));
+}
+
+void read_routing(Draft& draft, const Document& document, Fields& root) {
+  const auto before = draft.config.pinned.size();
+  root.strings("pinned", draft.config.pinned);
+  const auto* pinned = root.take("pinned");
+  for (auto i = before; i < draft.config.pinned.size(); ++i)
+    if (const auto ok = ipc::check_service_pattern(draft.config.pinned[i]); !ok)
+      root.wrong(pinned->items[i - before], ok.error().text + "; pin a name, \"*.name\" or \"*\"");
+  if (const auto* redirects = root.take("redirects"))
+    read_named_redirects(draft, {document, *redirects, "[redirects]", draft.report});
+  if (const auto* list = root.take("redirect"))
+    for (const auto& item : list->kind == Node::Kind::array ? list->items : std::vector{*list})
+      read_uri_redirect(draft, {document, item, "[[redirect]]", draft.report});
+  const auto* routes = root.take("routes");
+  if (routes == nullptr) return;
+  Fields fields{document, *routes, "[routes]", draft.report};
+  for (const auto& [name, node] : fields.table().members) read_route(draft, document, fields, name, node);
+}
+
+void add_listen(Draft& draft, Listen listen, const Place& place) {
+  const auto uri = ipc::parse_uri(listen.uri);
+  if (!uri) return draft.report.error(place, uri.error().text + "; a listener is SCHEME://ADDRESS:PORT");
+  if (!known_scheme(draft, uri->scheme, place)) return;
+  if (uri->is_unix())
+    return draft.report.error(place,
+                              "plumberd serves UNIX sockets in its run directory by itself; remove this");
+  if (!uri->service.empty() || !uri->user.empty())
+    return draft.report.error(place, quoted(ipc::mask_secrets(listen.uri)) +
+                                         " names a user or service; a listener is SCHEME://ADDRESS:PORT, and "
+                                         "service = \"NAME\" makes it raw");
+  const bool own_service = listen.service == "plumberd.metrics";
+  if (const auto ok = ipc::check_service_name(listen.service); !listen.service.empty() && !own_service && !ok)
+    return draft.report.error(place, ok.error().text + "; write the name of a service");
+  if (listen.transit && !listen.service.empty())
+    return draft.report.error(place, "transit is for hops, and a listener with a service is raw; remove one");
+  const bool any_port = uri->port == std::uint16_t{0};
+  if (!any_port && is_again(draft, draft.listen_places, listen.uri, "listener", place)) return;
+  listen.at = place.at();
+  draft.config.listens.push_back(std::move(listen));
+}
+
+void read_listens(Draft& draft, const Document& document, Fields& root) {
+  const auto* list = root.take("listen");
+  if (list == nullptr) return;
+  for (const auto& item : list->kind == Node::Kind::array ? list->items : std::vector{*list}) {
+    Fields fields{document, item, "[[listen]]", draft.report};
+    Listen listen;
+    fields.string("uri", listen.uri);
+    fields.string("service", listen.service);
+    fields.string("profile", listen.profile);
+    fields.boolean("transit", listen.transit);
+    fields.finish();
+    const auto* uri = fields.take("uri");
+    if (uri == nullptr) {
+      fields.wrong(item, "a [[listen]] needs a uri; write uri = \"tcp://0.0.0.0:9000\"");
+      continue;
+    }
+    if (!listen.profile.empty())
+      draft.profiles_used.push_back({listen.profile, fields.place(*fields.take("profile"))});
+    if (!listen.uri.empty()) add_listen(draft, std::move(listen), fields.place(*uri));
+  }
+}
+}  // namespace plumberd

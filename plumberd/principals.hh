@@ -1,0 +1,26 @@
+// Names of users and groups to numbers, each looked up once. The only place here that asks the system.
+#pragma once
+#include <sys/types.h>
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace plumberd {
+
+class Principals {
+ public:
+  /// Numbers are taken as they are, names looked up; nothing for those that do not exist.
+  std::optional<uid_t> user(std::string_view name);
+  std::optional<gid_t> group(std::string_view name);
+  /// All groups of a user that exists, sorted; for a bare number without an entry: none.
+  std::vector<gid_t> groups_of(std::string_view user);
+
+ private:
+  std::map<std::string, std::optional<uid_t>, std::less<>> users_{};
+  std::map<std::string, std::optional<gid_t>, std::less<>> groups_{};
+};
+
+}  // namespace plumberd

@@ -1,0 +1,317 @@
+// Loading: what configuration becomes, and what is wrong with it, all in one pass.
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "plumberd/config.hh"
+#include "plumberd/fields.hh"
+
+using namespace plumberd;
+using Kind = Arguments::Item::Kind;
+
+namespace {
+Loaded loaded(std::string_view toml, const Arguments& arguments = {}, Strictness how = Strictness::check) {
+  return load_text(toml, "p.toml", arguments, how);
+}
+
+std::string printed(const Loaded& result) {
+  std::string text;
+  for (const auto& d : result.diagnostics) text += d.print() + "\n";
+  return text;
+}
+
+std::shared_ptr<Config> good(std::string_view toml, const Arguments& arguments = {}) {
+  auto result = loaded(toml, arguments);
+  cr_assert(result.config != nullptr, "%s", printed(result).c_str());
+  return result.config;
+}
+
+/// The configuration must be refused, and what is printed must contain all of `parts`.
+void refused(std::string_view toml, std::initializer_list<std::string_view> parts,
+             const Arguments& arguments = {}) {
+  const auto result = loaded(toml, arguments);
+  const auto text = printed(result);
+  cr_expect(result.config == nullptr, "accepted: %s", std::string(toml).c_str());
+  for (const auto part : parts)
+    cr_expect(text.find(part) != text.npos, "no \"%s\" in:\n%s", std::string(part).c_str(), text.c_str());
+}
+
+Arguments arguments(std::initializer_list<Arguments::Item> items) { return {.items = items}; }
+
+class Directory {
+ public:
+  Directory() {
+    char name[] = "/tmp/plumberd-config-XXXXXX";
+    path_ = ::mkdtemp(name);
+  }
+  ~Directory() { std::filesystem::remove_all(path_); }
+  std::string write(const std::string& name, std::string_view text, mode_t mode = 0600) const {
+    const auto file = path_ + "/" + name;
+    std::filesystem::create_directories(std::filesystem::path(file).parent_path());
+    std::ofstream(file) << text;
+    ::chmod(file.c_str(), mode);
+    return file;
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+}  // namespace
+
+Test(config, an_empty_file_is_the_defaults) {
+  const auto config = good("");
+  cr_assert(config->rules->rules().empty() && config->denied_detail);
+  cr_assert(config->rules->default_of(Direction::in) == Default::deny);
+  cr_assert(config->rules->default_of(Direction::out) == Default::own);
+  cr_assert_eq(config->limits.connections, 4096);
+  cr_assert_eq(config->limits.request_timeout.count(), 10'000);
+}
+
+Test(config, rules_keep_their_order_and_places) {
+  const auto config =
+      good("# rules\nrules = [\n  \"allow in authd tls:example.com\", # one\n\n  'deny in * *',\n]\n");
+  const auto rules = config->rules->rules();
+  cr_assert_eq(rules.size(), 2);
+  cr_assert_eq(rules[0].at(), "p.toml:3");
+  cr_assert_eq(rules[1].at(), "p.toml:5");
+  cr_assert(rules[1].text() == "deny in * *");
+}
+
+Test(config, rules_in_any_form_of_toml_are_the_same) {
+  for (const auto* toml :
+       {"rules = ['allow in a *','deny in b *']", "\"rules\" = ['allow in a *', \"deny in b *\"]",
+        "rules=[\"\"\"allow in a *\"\"\", 'deny in b *'] # x",
+        "rules = [ # x ]\n\"allow in\\u0020a *\",\n'deny in b *'\n,]"})
+    cr_assert_eq(good(toml)->rules->rules().size(), 2, "%s", toml);
+}
+
+Test(config, arguments_come_before_the_file) {
+  const auto config = good("rules = ['deny in * *']\n[redirects]\nx = 'y'",
+                           arguments({{Kind::allow, {"in", "authd", "tls:example.com"}},
+                                      {Kind::deny, {"in", "pong", "*"}},
+                                      {Kind::redirect, {"a", "b"}},
+                                      {Kind::route, {"far", "tcp://h/far"}},
+                                      {Kind::listen, {"tcp://127.0.0.1:0"}}}));
+  cr_assert_eq(config->rules->rules()[0].at(), "command line:1");
+  cr_assert_eq(config->rules->rules()[2].at(), "p.toml:1");
+  cr_assert_eq(config->redirects[0].at, "command line:3");
+  cr_assert_eq(config->redirects[1].from, "x");
+  cr_assert_eq(config->routes.at("far").at, "command line:4");
+  cr_assert_eq(config->listens[0].uri, "tcp://127.0.0.1:0");
+}
+
+Test(config, every_part_is_read) {
+  const auto config = good(R"(
+pinned = ["authd", "*.shop"]
+[defaults]
+out = "allow"
+denied_detail = "word"
+[redirects]
+authd = "nextversion-authd"
+"db.shop" = "tcp://h/db"
+[[redirect]]
+from = "tls://old.example.com:*/*"
+to = "tls://new.example.com/{service}"
+[routes]
+one = "tls://auth.example.com/authd"
+two = ["tcp://a/db", "tcp://b/db"]
+"*.far" = { target = "tor://x.onion/{service}", warm = 4, timeout = "5s", source = "10.0.0.2", profile = "corp" }
+[[listen]]
+uri = "tls://0.0.0.0:9000"
+service = "web"
+profile = "corp"
+[[listen]]
+uri = "tcp://127.0.0.1:9001"
+transit = true
+[tls.corp]
+certificate = "/c.pem"
+private_key = "/k.pem"
+ca = "/ca.pem"
+versions = ["1.3"]
+ktls = "direct"
+handshake_timeout = "3s"
+workers = 2
+[helpers.tor]
+exec = ["/usr/libexec/plumberd/tord", "-v"]
+schemes = ["tor"]
+user = "root"
+environment = { HOME = "/" }
+[helpers.tlsd]
+workers = 3
+[limits]
+requests_per_second = 5
+hop_timeout = "250ms"
+[admin]
+users = ["root", "0"]
+[[test]]
+direction = "out"
+service = "pong"
+expect = "allow"
+)");
+  cr_assert_eq(config->pinned.size(), 2);
+  cr_assert(!config->denied_detail && config->rules->default_of(Direction::out) == Default::allow);
+  cr_assert_eq(config->redirects.size(), 3);
+  cr_assert(config->redirects[2].by_uri && config->redirects[2].at == "p.toml:10");
+  const auto& far = config->routes.at("*.far");
+  cr_assert(far.warm == 4 && far.timeout == std::chrono::seconds(5) && far.profile == "corp");
+  cr_assert_eq(config->routes.at("two").targets.size(), 2);
+  cr_assert(config->listens.size() == 2 && config->listens[0].service == "web" && config->listens[1].transit);
+  cr_assert_eq(
+      config->profiles.at("corp"),
+      R"({"certificate":"/c.pem","private_key":"/k.pem","ca":["/ca.pem"],"versions":["1.3"],"ktls":"direct",)"
+      R"("handshake_timeout_ms":3000,"workers":2})");
+  cr_assert(config->helpers.size() == 2 && config->helpers[0].environment.at("HOME") == "/");
+  cr_assert(config->limits.requests_per_second == 5 && config->limits.hop_timeout.count() == 250);
+}
+
+Test(config, all_errors_are_reported_in_one_pass_with_place_line_and_remedy) {
+  refused(
+      "rules = [\n  \"alow in a *\",\n  \"deny in * *\",\n  \"allow in b tls:x.example\",\n]\n"
+      "frobnicate = 1\n[limits]\nconections = 5\n[redirects]\na = \"b\"\nb = \"a\"\n"
+      "[[test]]\ndirection = \"out\"\nservice = \"x\"\nexpect = \"deny\"\n",
+      {"p.toml:2:4: error: \"alow\" is no action; did you mean \"allow\"?\n      \"alow in a *\",",
+       "p.toml:4:4: error: is never reached: rule at p.toml:3 \"deny in * *\"",
+       "p.toml:6:1: error: unknown key \"frobnicate\"",
+       "p.toml:8:1: error: unknown key \"conections\" in [limits]; did you mean \"connections\"?",
+       "p.toml:10:1: error: redirect loop: a -> b -> a",
+       "p.toml:12:1: error: test failed: expected deny, but it is allow: default of out is own"});
+}
+
+Test(config, syntax_errors_have_their_place_and_rules_are_checked_all_the_same) {
+  refused("rules = [\n\"deny in * *\",\n\"bad\",\n]\nx = = 1\n",
+          {"p.toml:3:5: error: a rule has four words", "p.toml:5:"});
+  refused("a = 1\na = 2\n", {"p.toml:2:", "already exists"});
+  refused(std::string(200'000, '['), {"nested too deeply"});
+  refused("a" + std::string(200'000, '.') + "b = 1", {"nested too deeply"});
+  refused("a = \"\xff\xfe", {"p.toml:1:"});
+}
+
+Test(config, unknown_users_groups_and_schemes_are_named) {
+  const auto* toml = "rules = ['allow out a user:no-such-user', 'deny out b group:no-such-group']\n";
+  refused(toml, {"there is no user \"no-such-user\"", "there is no group \"no-such-group\""});
+  const auto booted = loaded(toml, {}, Strictness::boot);
+  cr_assert(booted.config != nullptr && booted.config->warnings.size() == 2);
+  refused("rules = ['allow out a tpc:h']", {"p.toml:1:23: error: \"tpc\"", "did you mean \"tcp\"?"});
+  refused("[routes]\na = 'gopher://h/x'", {"unknown scheme \"gopher\"", "[helpers.NAME]"});
+  good("rules = ['allow out a tor:h']\n[helpers.t]\nexec = '/bin/t'\nschemes = ['tor']");
+}
+
+Test(config, hidden_rules_are_errors_in_one_source_and_warnings_across) {
+  refused("rules = ['allow out * tcp', 'deny out a tcp:h:80']",
+          {"p.toml:1:30: error: is never reached: rule at p.toml:1"});
+  const auto result = loaded("rules = ['deny in a *']", arguments({{Kind::deny, {"in", "*", "*"}}}));
+  cr_assert(result.config != nullptr);
+  cr_assert(printed(result).find("p.toml:1:11: warning: is never reached: rule at command line:1") !=
+            std::string::npos);
+}
+
+Test(config, redirect_loops_are_shown_whole) {
+  refused("[redirects]\na = 'b'\nb = 'unix:///c'\nc = 'a'\n", {"redirect loop: a -> b -> c -> a"});
+  refused("", {"command line:1: error: redirect loop: a -> a; break it"},
+          arguments({{Kind::redirect, {"a", "a"}}}));
+  good("[redirects]\na = 'b'\nb = 'tcp://h/a'\n");
+}
+
+Test(config, bad_values_are_refused_with_a_remedy) {
+  refused("rules = 'deny in * *'", {"must be a list of strings"});
+  refused("rules = [1, ['x']]", {"a rule is a string"});
+  refused("[defaults]\nout = 'maybe'",
+          {"p.toml:2:7: error: \"maybe\" is no default; known are allow, deny, own"});
+  refused("[routes]\na = 'tcp://h'\nb = 5\n'c d' = 'x'\ne = []\nf = { warm = 1 }",
+          {"p.toml:2:1", "p.toml:3:5", "p.toml:4:", "p.toml:5:5", "p.toml:6:5"});
+  refused("[routes]\na = { target = 'tcp://h/a', timeout = '5 s', source = 'h', warm = -1 }",
+          {"must be a time of 1ms to 24h", "is no IP address", "must be a number of 0 to 1024"});
+  refused("[routes]\na = { target = 'tls://h/a', profile = 'crop' }\n[tls.corp]\n",
+          {"there is no [tls.crop]; did you mean \"corp\"?"});
+  refused(
+      "[[listen]]\nuri = "
+      "'tcp://0.0.0.0:9000/x'\n[[listen]]\nuri='tcp://[::]:1'\n[[listen]]\nuri='tcp://[::]:1'",
+      {"names a user or service", "listener \"tcp://[::]:1\" is given twice; the first, at p.toml:4"});
+  refused("[tls.a]\ncertificate = '/x'\nversions = ['1.1']\npins = ['abc']\nverfy = 'full'",
+          {"needs \"private_key\"", "\"1.1\" is no value of versions", "\"abc\" is no pin",
+           "did you mean \"verify\"?"});
+  refused(
+      "[helpers.a]\nschemes = ['user', 'tor']\n[helpers.b]\nexec = ['/b']\nschemes = ['tor']\nworkers = 0",
+      {"a helper needs exec", "\"user\" cannot be a scheme", "[helpers.a]'s already", "1 to 64"});
+  refused("[[redirect]]\nfrom = 'tls://a:b@h/*'\nto = 'x'\n[[redirect]]\nfrom='tcp://h/*'",
+          {"holds a secret", "needs both from and to"});
+  refused("pinned = ['a', '..']", {"p.toml:1:16"});
+  refused("[admin]\nusers = ['no-such-user']", {"p.toml:2:10"});
+}
+
+Test(config, tests_name_the_deciding_rule) {
+  refused(
+      "rules = [\n'allow out pong user:root',\n'deny out * *']\n[[test]]\nas = 'user:65534'\ndirection = "
+      "'out'\n"
+      "service = 'pong'\npeer = 'tls:h:9000'\nexpect = 'allow'",
+      {"p.toml:4:1: error: test failed: expected allow, but it is deny: rule at p.toml:3 \"deny out * *\""});
+  good(
+      "rules = ['allow in authd tls:a.example', 'audit in authd tcp:192.0.2.0/24']\n"
+      "[[test]]\ndirection='in'\nservice='authd'\npeer='tls:a.example'\nexpect='allow'\n"
+      "[[test]]\ndirection='in'\nservice='authd'\npeer='tls:b.example'\nexpect='deny'\n"
+      "[[test]]\ndirection='in'\nservice='authd'\npeer='tcp:192.0.2.5'\nexpect='audit'\n");
+  refused(
+      "[[test]]\ndirection='up'\n[[test]]\ndirection='out'\n[[test]]\ndirection='in'\nservice='x'\nexpect='"
+      "deny'\nas='user:5'",
+      {"needs a direction", "needs a service", "this [[test]] cannot be"});
+}
+
+Test(config, arguments_are_checked_like_the_file) {
+  refused("", {"command line:1: error: --allow takes three words", "quote the *"},
+          arguments({{Kind::allow, {"in", "a", "b", "c"}}}));
+  refused("", {"quote the *"}, arguments({{Kind::deny, {"in", "pong", "Makefile"}}}));
+  refused(
+      "", {"command line:2: error: a secret on the command line"},
+      arguments({{Kind::route, {"a", "tcp://h/a"}}, {Kind::route, {"b", "tls://me:0123456789abcdef@h/b"}}}));
+  refused("", {"is reserved"}, arguments({{Kind::redirect, {"plumberd", "x"}}}));
+  const auto text = printed(loaded("", arguments({{Kind::route, {"b", "tls://me:topsecret@h/b"}}})));
+  cr_assert(text.find("topsecret") == text.npos);
+}
+
+Test(config, what_is_given_twice_is_said) {
+  refused("", {"command line:2: error: route \"a\" is given twice"},
+          arguments({{Kind::route, {"a", "tcp://h/a"}}, {Kind::route, {"a", "tcp://g/a"}}}));
+  const auto result = loaded("[routes]\na = 'tcp://h/a'", arguments({{Kind::route, {"a", "tcp://g/a"}}}));
+  cr_assert_eq(result.config->routes.at("a").targets[0], "tcp://g/a");
+  cr_assert_eq(result.config->warnings.size(), 1);
+}
+
+Test(config, files_are_read_with_their_mode_checked) {
+  const Directory directory;
+  const auto file = directory.write("ok.toml", "rules = ['deny in a *']");
+  cr_assert(load({.config = file}, Strictness::check).config->files[0] == file);
+  const auto open = directory.write("open.toml", "", 0620);
+  const auto result = load({.config = open}, Strictness::check);
+  cr_assert(result.config == nullptr);
+  cr_assert_eq(printed(result), open + ": error: can be written by its group or by others; chmod go-w it\n");
+  cr_assert(load({.config = directory.path() + "/absent"}, Strictness::check).config == nullptr);
+  cr_assert(load({.config = directory.path()}, Strictness::check).config == nullptr);
+}
+
+Test(config, default_files_are_read_in_name_order) {
+  if (::geteuid() == 0 && ::seteuid(65534) != 0) cr_skip_test("needs to be another user than root");
+  const Directory directory;
+  ::setenv("XDG_CONFIG_HOME", directory.path().c_str(), 1);
+  cr_assert(load({}, Strictness::check).config->files.empty());
+  directory.write("plumberd/plumberd.toml", "rules = ['deny in a *']");
+  directory.write("plumberd/plumberd.d/20.toml", "rules = ['deny in c *']");
+  directory.write("plumberd/plumberd.d/10.toml", "rules = ['deny in b *', 'deny in a *']");
+  directory.write("plumberd/plumberd.d/30.toml.bak", "nonsense");
+  const auto result = load({}, Strictness::check);
+  cr_assert(result.config != nullptr, "%s", printed(result).c_str());
+  std::string services;
+  for (const auto& rule : result.config->rules->rules()) services += rule.service();
+  cr_assert_eq(services, "abac");
+  cr_assert_eq(result.config->warnings.size(), 1);
+}
+
+Test(config, durations_have_a_unit) {
+  cr_assert(parse_duration("250ms")->count() == 250 && parse_duration("24h")->count() == 86'400'000);
+  for (const auto* bad : {"", "5", "s", "0s", "-1s", "5 s", "5d", "25h", "99999999999999999999s", "1.5s"})
+    cr_assert(!parse_duration(bad), "%s", bad);
+}
