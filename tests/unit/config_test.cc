@@ -291,6 +291,7 @@ Test(config, files_are_read_with_their_mode_checked) {
   cr_assert_eq(printed(result), open + ": error: can be written by its group or by others; chmod go-w it\n");
   cr_assert(load({.config = directory.path() + "/absent"}, Strictness::check).config == nullptr);
   cr_assert(load({.config = directory.path()}, Strictness::check).config == nullptr);
+  cr_assert(load({.config = "/dev/null"}, Strictness::check).config != nullptr);
 }
 
 Test(config, default_files_are_read_in_name_order) {
