@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "plumberd/lookup_door.hh"
+#include "plumberd/metrics_door.hh"
 #include "plumberd/native_door.hh"
 #include "plumberd/options.hh"
 #include "plumberd/reload.hh"
@@ -31,16 +32,19 @@ struct Doors {
   NativeDoor native;
   LookupDoor libipc_07;
   LookupDoor libipc_1;
+  MetricsDoor metrics;
 };
 
 ipc::Result<std::unique_ptr<Doors>> open_doors(Router& router, Reloader& reloader) {
   auto native = TRY(router.rundir.bind("plumberd", SOCK_SEQPACKET));
   auto network = TRY(router.rundir.bind("network", SOCK_STREAM));
   auto v1 = TRY(router.rundir.bind("ipc", SOCK_STREAM));
+  auto metrics = TRY(router.rundir.bind("plumberd.metrics", SOCK_STREAM));
   return std::unique_ptr<Doors>(
       new Doors{.native = NativeDoor{router, reloader, std::move(native)},
                 .libipc_07 = LookupDoor{router, std::move(network), ipc::Framing::ipc07},
-                .libipc_1 = LookupDoor{router, std::move(v1), ipc::Framing::ipc1}});
+                .libipc_1 = LookupDoor{router, std::move(v1), ipc::Framing::ipc1},
+                .metrics = MetricsDoor{router, std::move(metrics)}});
 }
 
 int run(const Options& options, std::shared_ptr<Config> config) {
@@ -68,7 +72,7 @@ int run(const Options& options, std::shared_ptr<Config> config) {
   const ipc::Signal hangup{loop, SIGHUP, [&] { reloader.reload(0, [](const Reloaded&) {}); }};
   if (status == 0) loop.run();
   if (doors)
-    for (const auto* name : {"plumberd", "network", "ipc"}) router.rundir.remove(name);
+    for (const auto* name : {"plumberd", "network", "ipc", "plumberd.metrics"}) router.rundir.remove(name);
   doors.reset();
   router.helpers.release_all();
   return status;

@@ -188,9 +188,11 @@ void Request::dial(const Target& target, Judged judged) {
 void Request::dial_through(Helper& helper, const Target& target, Judged judged) {
   auto order = order_for(*config_, ask_, target, judged);
   order.deadline = share_of_time();
-  if (!judged.resolve) order.connected = router_.warm.take(*config_, target, order);
-  if (order.connected && !order.service) {
-    return dialled(target, Dialled{.fd = std::move(order.connected), .path = "direct", .labels = {}});
+  if (auto spare = take_warm(target, judged)) {
+    if (!order.service) return dialled(target, std::move(*spare));
+    order.connected = std::move(spare->fd);
+    order.judge = false;
+    warm_ = std::move(*spare);
   }
   order.on_judge = [weak = weak_from_this(), &target](const std::vector<std::string>& addresses) {
     const auto self = weak.lock();
@@ -204,8 +206,21 @@ void Request::dial_through(Helper& helper, const Target& target, Judged judged) 
   });
 }
 
+/// A spare connection is judged for this client as a fresh one would be.
+std::optional<Dialled> Request::take_warm(const Target& target, const Judged& judged) {
+  return router_.warm.take(*config_, target, [&](const std::string& address) {
+    if (judged.resolve) allowed_ = judge_addresses(*config_, target, {address}, asker_, decision_);
+    return std::ranges::find(allowed_, address) != allowed_.end();
+  });
+}
+
 void Request::dialled(const Target& target, ipc::Result<Dialled> outcome) {
   dial_id_ = 0;
+  if (outcome && warm_) {  // the hop was made on a spare: what is known of the connection is the spare's
+    outcome->path = warm_->path;
+    outcome->labels.merge(warm_->labels);
+  }
+  warm_.reset();
   if (!outcome && decision_.verdict == Decision::Verdict::deny) return deny(target);
   if (!outcome) return miss(target, std::move(outcome).error());
   if (auto ok = check_peer(target, outcome->fd.borrow()); !ok) return miss(target, std::move(ok).error());

@@ -35,6 +35,7 @@ class Request : public std::enable_shared_from_this<Request> {
   bool judge_owner(const Target& target, int socket);
   void dial(const Target& target, Judged judged);
   void dial_through(Helper& helper, const Target& target, Judged judged);
+  std::optional<Dialled> take_warm(const Target& target, const Judged& judged);
   void dialled(const Target& target, ipc::Result<Dialled> outcome);
   ipc::Result<> check_peer(const Target& target, int fd) const;
   void miss(const Target& target, ipc::Error error);
@@ -55,6 +56,7 @@ class Request : public std::enable_shared_from_this<Request> {
   std::size_t next_target_ = 0;
   std::uint64_t ends_at_ = 0;  ///< loop time
   std::uint64_t dial_started_ = 0;
+  std::optional<Dialled> warm_;       ///< a spare whose hop is being made, without its descriptor
   std::vector<std::string> allowed_;  ///< addresses that may be dialled
   ipc::Error last_error_;
   ipc::Timer timer_;

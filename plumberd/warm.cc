@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -22,13 +23,19 @@ bool is_alive(int fd) {
   return ::poll(&state, 1, 0) == 0;
 }
 
-std::string peer_of(int fd) {
+/// Where the connection leads: the socket's own peer, or, behind a helper's relay, what the helper says.
+std::string address_of(const Dialled& connection) {
   sockaddr_storage peer{};
   socklen_t size = sizeof peer;
-  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0) return {};
-  const auto address = ipc::from_sockaddr(reinterpret_cast<const sockaddr*>(&peer));
-  return address ? ipc::to_string(address->first) : std::string{};
+  if (::getpeername(connection.fd.borrow(), reinterpret_cast<sockaddr*>(&peer), &size) != 0) return {};
+  const auto actual = ipc::from_sockaddr(reinterpret_cast<const sockaddr*>(&peer));
+  if (actual) return ipc::to_string(actual->first);
+  const auto label = connection.labels.find("peer.address");
+  return label == connection.labels.end() ? std::string{} : label->second;
 }
+
+/// Datagrams have no connection to keep warm, and a scheme of somebody else's may not bear idle ones.
+bool can_be_kept(const ipc::Uri& uri) { return uri.scheme == "tcp" || uri.scheme == "tls"; }
 }  // namespace
 
 void WarmPools::refill() {
@@ -37,8 +44,7 @@ void WarmPools::refill() {
   for (const auto& [name, route] : router_.config->routes) {
     if (route.warm == 0 || route.targets.empty()) continue;
     const auto uri = ipc::parse_uri(route.targets.front());
-    // A pool is of one identity and one address known beforehand; names are resolved and judged per dial.
-    if (!uri || uri->scheme != "tcp" || (!uri->address && !uri->is_localhost())) continue;
+    if (!uri || !can_be_kept(*uri)) continue;
     pools_[uri->raw] = Pool{.uri = uri->raw, .route = &route, .wanted = route.warm};
   }
   for (auto& [uri, pool] : pools_) top_up(pool);
@@ -48,7 +54,7 @@ void WarmPools::refill() {
                         for (auto& [uri, pool] : pools_) {
                           const auto now = router_.loop.now();
                           std::erase_if(pool.spares, [&](const Spare& spare) {
-                            return now - spare.since > oldest_ms || !is_alive(spare.fd.borrow());
+                            return now - spare.since > oldest_ms || !is_alive(spare.connection.fd.borrow());
                           });
                           top_up(pool);
                         }
@@ -61,21 +67,35 @@ void WarmPools::top_up(Pool& pool) {
   while (pool.spares.size() + pool.dialling < pool.wanted) dial_one(pool);
 }
 
+/// No client stands behind a spare: it is judged as the router's own user, and anew for whoever gets it.
+DialOrder WarmPools::order_for(const Pool& pool, const ipc::Uri& uri) const {
+  auto config = router_.config;
+  DialOrder order{.uri = pool.uri, .deadline = config->limits.request_timeout};
+  order.settings = helper_settings(*config, pool.route->source, pool.route->profile);
+  if (uri.address) order.addresses = {ipc::to_string(*uri.address)};
+  order.judge = !uri.address && !uri.is_localhost();
+  Facts own;
+  own.uid = ::geteuid();
+  own.is_owner = true;
+  const Target target{
+      .kind = Target::Kind::uri, .service = uri.service.empty() ? "*" : uri.service, .uri = uri};
+  order.on_judge = [config, target, own](const std::vector<std::string>& addresses) {
+    Decision unrecorded;
+    Asker asker{own};
+    return judge_addresses(*config, target, addresses, asker, unrecorded);
+  };
+  return order;
+}
+
 void WarmPools::dial_one(Pool& pool) {
   const auto uri = ipc::parse_uri(pool.uri);
   auto* helper = uri ? router_.helpers.for_scheme(uri->scheme) : nullptr;
   if (helper == nullptr) {
-    pool.not_before = router_.loop.now() + pause_after_failure_ms;
-    pool.dialling = 0;
     pool.wanted = 0;
     return;
   }
   ++pool.dialling;
-  DialOrder order{.uri = pool.uri, .deadline = router_.config->limits.request_timeout};
-  order.addresses = uri->address ? std::vector{ipc::to_string(*uri->address)}
-                                 : std::vector<std::string>{"127.0.0.1", "::1"};
-  order.settings = helper_settings(*router_.config, pool.route->source, pool.route->profile);
-  helper->dial(std::move(order),
+  helper->dial(order_for(pool, *uri),
                [this, generation = generation_, key = pool.uri](ipc::Result<Dialled> outcome) {
                  filled(generation, key, std::move(outcome));
                });
@@ -90,23 +110,22 @@ void WarmPools::filled(std::uint64_t generation, const std::string& uri, ipc::Re
     pool.not_before = router_.loop.now() + pause_after_failure_ms;
     return;
   }
-  auto address = peer_of(outcome->fd.borrow());
-  pool.spares.push_back({std::move(outcome->fd), std::move(address), router_.loop.now()});
+  auto address = address_of(*outcome);
+  pool.spares.push_back({std::move(*outcome), std::move(address), router_.loop.now()});
 }
 
-ipc::Fd WarmPools::take(const Config& config, const Target& target, const DialOrder& order) {
+std::optional<Dialled> WarmPools::take(const Config& config, const Target& target, const Allowed& allowed) {
   if (pools_.empty() || config.generation != generation_ || target.route == nullptr ||
       target.route->warm == 0)
     return {};
   const auto found = pools_.find(target.uri.raw);
   if (found == pools_.end() || found->second.route != target.route) return {};
   auto& pool = found->second;
-  ipc::Fd taken;
+  std::optional<Dialled> taken;
   while (!pool.spares.empty() && !taken) {
     auto spare = std::move(pool.spares.front());
     pool.spares.pop_front();
-    const bool allowed = std::ranges::find(order.addresses, spare.address) != order.addresses.end();
-    if (allowed && is_alive(spare.fd.borrow())) taken = std::move(spare.fd);
+    if (is_alive(spare.connection.fd.borrow()) && allowed(spare.address)) taken = std::move(spare.connection);
   }
   router_.loop.post([this, uri = target.uri.raw] {
     if (const auto again = pools_.find(uri); again != pools_.end()) top_up(again->second);

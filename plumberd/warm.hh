@@ -1,8 +1,10 @@
 // Spare, already connected sockets of routes with `warm = N`: a dial that finds one needs no handshake.
 #pragma once
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "plumberd/helper.hh"
@@ -17,15 +19,16 @@ class WarmPools {
   explicit WarmPools(Router& router) : router_{router} {}
   /// Begins to fill the pools of the current configuration; sockets of the last one are closed.
   void refill();
-  /// A live spare socket to one of `order.addresses` for the target's route, or none. Another is dialled in
-  /// its place.
-  ipc::Fd take(const Config& config, const Target& target, const DialOrder& order);
+  /// A live spare connection for the target's route whose address `allowed` admits, or none. Another is
+  /// dialled in its place.
+  using Allowed = std::function<bool(const std::string& address)>;
+  std::optional<Dialled> take(const Config& config, const Target& target, const Allowed& allowed);
   std::size_t held() const;
 
  private:
   struct Spare {
-    ipc::Fd fd;
-    std::string address;
+    Dialled connection;
+    std::string address;  ///< of the far end
     std::uint64_t since;  ///< loop time
   };
   struct Pool {
@@ -37,6 +40,7 @@ class WarmPools {
     std::deque<Spare> spares{};
   };
   void top_up(Pool& pool);
+  DialOrder order_for(const Pool& pool, const ipc::Uri& uri) const;
   void dial_one(Pool& pool);
   void filled(std::uint64_t generation, const std::string& uri, ipc::Result<Dialled> outcome);
   Router& router_;

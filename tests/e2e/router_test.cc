@@ -255,3 +255,28 @@ Test(helper, that_dies_is_missed_at_once_and_started_again) {
   host.router().wait_for_error("helper tcpd ");
   cr_assert(client.call("connect", params).take_fd(), "the next request starts it again");
 }
+
+Test(metrics, are_served_over_http_on_the_builtin_socket_and_accepted_by_promtool) {
+  Host host;
+  auto client = host.door();
+  client.call("connect", ask("nobody"));
+  const auto socket = kit::connect_unix(host / "plumberd.metrics");
+  kit::send_all(socket.borrow(), "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+  const auto answer = kit::receive_all(socket.borrow());
+  cr_assert(answer.starts_with("HTTP/1.0 200 OK\r\n"), "%s", answer.c_str());
+  const auto body = answer.substr(answer.find("\r\n\r\n") + 4);
+  cr_assert(body.find("plumberd_errors_total{word=\"UNKNOWN_SERVICE\"} 1\n") != std::string::npos, "%s",
+            body.c_str());
+  if (!kit::installed("promtool")) cr_skip("promtool is not installed");
+  const auto verdict = kit::run({.args = {"promtool", "check", "metrics"}}, body);
+  cr_assert_eq(verdict.status, 0, "%s%s", verdict.output.c_str(), verdict.error.c_str());
+}
+
+Test(metrics, can_be_exposed_to_other_hosts_by_a_raw_listener) {
+  Host host{{},
+            "rules = [\"allow in plumberd.metrics tcp:127.0.0.1\"]\n[[listen]]\nuri = "
+            "\"tcp://127.0.0.1:0\"\nservice = \"plumberd.metrics\"\n"};
+  const auto socket = kit::connect_tcp(host.port());
+  kit::send_all(socket.borrow(), "GET / HTTP/1.0\r\n\r\n");
+  cr_assert(kit::receive_all(socket.borrow()).find("plumberd_build_info") != std::string::npos);
+}

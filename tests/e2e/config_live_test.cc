@@ -1,0 +1,67 @@
+// What a configuration file changes in a running router: failover, reload, warm connections.
+#include <criterion/criterion.h>
+
+#include "tests/e2e/host.hh"
+
+using kit::ask;
+using kit::Host;
+
+Test(failover, goes_on_to_the_next_target) {
+  kit::TcpServer server{kit::pong};
+  const auto dead = std::to_string(kit::free_port());
+  const auto alive = std::to_string(server.port());
+  Host host{{}, "[routes]\npong = [\"tcp://127.0.0.1:" + dead + "\", \"tcp://127.0.0.1:" + alive + "\"]\n"};
+  auto client = host.door();
+  auto answer = client.call("connect", R"({"service":"pong","decision":true})");
+  cr_assert(answer.take_fd());
+  cr_assert_eq(answer.result()["decision"]["steps"].at(1)["kind"].string_or(""), "failover");
+}
+
+Test(reload, takes_the_new_file_whole_or_not_at_all) {
+  Host host{{}, "rules = [\"deny out pong *\"]\n"};
+  auto client = host.door();
+  const auto params = ask("pong", "pong tcp://127.0.0.1:9");
+  cr_assert_eq(client.call("connect", params).word(), "DENIED");
+  host.write_config("rules = [\"nonsense\"]\n");
+  auto refused = client.call("reload", "{}");
+  cr_assert_eq(refused.word(), "BAD_REQUEST");
+  cr_assert_gt(refused.message->error_data["errors"].size(), 0U);
+  cr_assert_eq(client.call("connect", params).word(), "DENIED", "the old rules stay");
+  host.write_config("rules = [\"allow out pong *\"]\n");
+  auto reloaded = client.call("reload", "{}");
+  cr_assert_eq(reloaded.result()["generation"].integer_or(0), 2);
+  cr_assert_eq(client.call("connect", params).word(), "UNREACHABLE");
+}
+
+Test(reload, that_is_not_confirmed_is_rolled_back) {
+  Host host{{}, "rules = [\"deny out pong *\"]\n"};
+  auto client = host.door();
+  host.write_config("rules = [\"allow out pong *\"]\n");
+  client.call("reload", R"({"confirm":1})").result();
+  const auto params = ask("pong", "pong tcp://127.0.0.1:9");
+  cr_assert_eq(client.call("connect", params).word(), "UNREACHABLE");
+  host.router().wait_for_error("was not confirmed");
+  cr_assert(kit::eventually([&] { return client.call("connect", params).word() == "DENIED"; }));
+}
+
+Test(warm, route_hands_out_a_socket_that_was_connected_before) {
+  kit::TcpServer server{kit::pong};
+  Host host{
+      {},
+      "[routes]\npong = { target = \"tcp://127.0.0.1:" + std::to_string(server.port()) + "\", warm = 2 }\n"};
+  auto client = host.door();
+  cr_assert(kit::eventually([&] { return host.status().result()["warm"].integer_or(0) == 2; }));
+  auto answer = client.call("connect", ask("pong"));
+  const auto fd = answer.take_fd();
+  kit::send_all(fd.borrow(), "ping\n");
+  cr_assert_eq(kit::receive_exactly(fd.borrow(), 5), "pong\n");
+  cr_assert(kit::eventually([&] { return host.status().result()["warm"].integer_or(0) == 2; }),
+            "another is dialled in its place");
+}
+
+Test(lookup_07, that_never_ends_is_closed_at_its_deadline) {
+  Host host{{}, "[limits]\nrequest_timeout = \"300ms\"\n"};
+  const auto socket = kit::connect_unix(host / "network");
+  kit::send_all(socket.borrow(), std::string_view{"\x03\0\0", 3});
+  cr_assert_eq(kit::receive_all(socket.borrow()), "");
+}
