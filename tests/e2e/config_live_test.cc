@@ -14,7 +14,11 @@ Test(failover, goes_on_to_the_next_target) {
   auto client = host.door();
   auto answer = client.call("connect", R"({"service":"pong","decision":true})");
   cr_assert(answer.take_fd());
-  cr_assert_eq(answer.result()["decision"]["steps"].at(1)["kind"].string_or(""), "failover");
+  const auto steps = answer.result()["decision"]["steps"];
+  bool failed_over = false;
+  for (std::size_t i = 0; i < steps.size(); ++i)
+    failed_over |= steps.at(i)["kind"].string_or("") == "failover";
+  cr_assert(failed_over);
 }
 
 Test(reload, takes_the_new_file_whole_or_not_at_all) {
