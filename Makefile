@@ -82,11 +82,17 @@ $(bin)/tests: $(test_objs) $(lib)/libipc.a
 only  ?=
 quick ?=
 bench_packages := nginx-light libnginx-mod-stream socat haproxy
-$(bin)/bench: $(call objects,tests/bench) $(lib)/libipc.a
+$(bin)/bench: $(filter-out %/judge_bench.o,$(call objects,tests/bench)) $(lib)/libipc.a
 	@mkdir -p $(@D)
 	$(Q)echo "  LINK $@"
 	$(Q)$(CXX) $(ldflags-$(variant)) $^ $(libs-ipc) -pthread -o $@
-.PHONY: bench bench-peers
+$(bin)/judge-bench: $(obj)/tests/bench/judge_bench.o $(call parts,plumberd) $(lib)/libipc.a
+	@mkdir -p $(@D)
+	$(Q)echo "  LINK $@"
+	$(Q)$(CXX) $(ldflags-$(variant)) $^ $(libs-plumberd) $(libs-ipc) -pthread -o $@
+.PHONY: bench bench-peers bench-judge
+bench-judge: $(bin)/judge-bench
+	$(bin)/judge-bench
 bench: all $(bin)/bench bench-peers
 	tests/bench/run --bin $(bin) $(if $(only),--only $(only)) $(if $(quick),--quick)
 bench-peers:

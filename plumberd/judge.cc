@@ -84,6 +84,7 @@ Verdict judge(const RuleSet& rules, const Question& question, const Facts& facts
   probe_question(question, facts, probe);
   CandidateLists candidates;
   rules.index().find(question.direction, probe, candidates);
+  candidates.each_first([all = rules.rules()](auto number) { __builtin_prefetch(&all[number]); });
   const Rule* passed_over = nullptr;
   for (auto number = candidates.next(); number != CandidateLists::end; number = candidates.next()) {
     const auto& rule = rules.rules()[number];

@@ -7,9 +7,7 @@
 namespace plumberd {
 
 /// Keys whose halves collide may share a run of places, so all of the run is looked at.
-void RuleIndex::visit_key(std::uint32_t node, const Key& key, const Probe& probe,
-                          CandidateLists& found) const {
-  const auto hash = place_hash(node, key);
+void RuleIndex::visit_place(std::uint64_t hash, const Probe& probe, CandidateLists& found) const {
   const auto check = check_of(hash);
   std::size_t place = place_in(hash, entries_.size());
   while (entries_[place].bucket.count != 0) {
@@ -40,16 +38,21 @@ void RuleIndex::visit_networks(const Node& node, const Probe& probe, CandidateLi
     if (networks_[number].bits <= probe.network->bits) visit(networks_[number].bucket, probe, found);
 }
 
+/// In a large table each place is a cache miss; all are fetched at once while the networks are searched.
 void RuleIndex::visit_node(std::uint32_t number, const Probe& probe, CandidateLists& found) const {
   const auto& node = nodes_[number];
+  Inline<std::uint64_t, 32> hashes;
+  for (const auto& key : probe.keys.all()) {
+    if ((node.dimensions & mask_of(key.dimension)) == 0) continue;
+    const auto hash = place_hash(number, key);
+    __builtin_prefetch(&entries_[place_in(hash, entries_.size())]);
+    hashes.push_back(hash);
+  }
   visit(node.rest, probe, found);
   if ((node.dimensions & probe.open) != 0) visit_open(node, probe, found);
   if (probe.network && (node.dimensions & mask_of(Dimension::network)) != 0)
     visit_networks(node, probe, found);
-  for (const auto& key : probe.keys.all()) {
-    if ((node.dimensions & mask_of(key.dimension)) == 0) continue;
-    visit_key(number, key, probe, found);
-  }
+  for (const auto hash : hashes.all()) visit_place(hash, probe, found);
 }
 
 void RuleIndex::find(Direction direction, const Probe& probe, CandidateLists& found) const {

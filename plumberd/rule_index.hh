@@ -58,7 +58,7 @@ struct RuleIndex {
   void visit_node(std::uint32_t number, const Probe& probe, CandidateLists& found) const;
   void visit_open(const Node& node, const Probe& probe, CandidateLists& found) const;
   void visit_networks(const Node& node, const Probe& probe, CandidateLists& found) const;
-  void visit_key(std::uint32_t node, const Key& key, const Probe& probe, CandidateLists& found) const;
+  void visit_place(std::uint64_t hash, const Probe& probe, CandidateLists& found) const;
 
   std::array<std::uint32_t, direction_count> roots_{};
   std::array<bool, direction_count> networks_in_{};
@@ -79,6 +79,10 @@ class CandidateLists {
   }
   /// The smallest number not given yet, or `end`. A number that stands in two lists comes twice.
   std::uint32_t next();
+  /// Calls `visit` with the first number of each list.
+  void each_first(auto visit) const {
+    for (const auto& head : heads_.all()) visit(*head.at);
+  }
 
  private:
   struct Head {
