@@ -24,7 +24,7 @@ defines  := -D_GNU_SOURCE -DPLUMBERD_VERSION='"$(version)"' -DPLUMBERD_PREFIX='"
 cxxflags-release := -O2 -g1 -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 cxxflags-debug   := -O0 -g
 # No vptr checks: each opens a pipe and lies when a test takes all descriptors away.
-cxxflags-asan    := -O0 -g1 -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+cxxflags-asan    := -O0 -g1 -fsanitize=address,undefined -fno-sanitize=vptr -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 cxxflags-tsan    := -O1 -g -fsanitize=thread
 ldflags-release  := -Wl,-z,relro,-z,now -Wl,--as-needed
 ldflags-debug    :=
