@@ -14,7 +14,8 @@ std::string in_brackets(const std::string& at) { return at.empty() ? at : "[" + 
 
 std::string who(ipc::JsonView decision) {
   const auto client = decision["client"];
-  if (!client["uid"].integer()) return shown(decision["peer"]);
+  if (!client["uid"].integer())
+    return decision["direction"].string_or("") == "in" ? shown(decision["peer"]) : "";
   auto text = user_name(*client["uid"].integer()) + " (uid " + std::to_string(*client["uid"].integer());
   if (client["pid"].integer_or(0) > 0) text += ", pid " + std::to_string(*client["pid"].integer());
   for (const char* fact : {"exe", "unit"})
@@ -25,7 +26,9 @@ std::string who(ipc::JsonView decision) {
 std::vector<std::string> step_row(std::size_t number, ipc::JsonView step) {
   const auto from = shown(step["from"]);
   const auto to = shown(step["to"]);
-  const auto change = from.empty() || to.empty() ? from + to : from + " -> " + to;
+  const bool is_change =
+      step["kind"].string_or("").find("rule") == std::string::npos && shown(step["kind"]) != "undecided";
+  const auto change = from.empty() || to.empty() ? from + to : from + (is_change ? " -> " : ": ") + to;
   return {"  " + std::to_string(number) + ".", shown(step["kind"]), change, in_brackets(shown(step["at"]))};
 }
 
@@ -56,7 +59,7 @@ std::string decision_as_list(ipc::JsonView decision) {
   text += steps_of(decision);
   const auto audited = decision["would_deny"];
   add_line(text, "opens", shown(decision["opened"]));
-  add_line(text, "peer", decision["client"].exists() ? shown(decision["peer"]) : "");
+  add_line(text, "peer", shown(decision["direction"]) == "in" ? "" : shown(decision["peer"]));
   add_line(text, "verdict", shown(decision["verdict"]) + " " + reason(decision));
   if (audited.is_object())
     add_line(text, "audit",
@@ -77,7 +80,8 @@ std::string decision_as_line(ipc::JsonView decision) {
           " " + asked;
   if (opened != asked && !opened.empty()) text += " -> " + opened;
   if (const auto client = who(decision); !client.empty()) text += ", " + client;
-  if (decision["client"].exists() && decision["peer"].is_string()) text += ", to " + shown(decision["peer"]);
+  if (shown(decision["direction"]) != "in" && decision["peer"].is_string())
+    text += ", to " + shown(decision["peer"]);
   if (decision["path"].is_string()) text += ", " + shown(decision["path"]);
   if (const auto why = reason(decision); !why.empty()) text += ", " + why;
   if (failed && verdict != "deny") text += ", " + shown(decision["code"]) + ": " + shown(decision["message"]);
