@@ -7,6 +7,11 @@
 namespace ipc {
 namespace {
 constexpr std::size_t most_dials = 16'384;  // far above what a router lets through
+// A router that is busy for a moment must not cost it its helper.
+constexpr ChannelLimits channel_limits{.queued_messages = 2 * most_dials, .unread_fds = 2 * most_dials};
+// What peers can make us say: as many lines at once, and one more every so many milliseconds.
+constexpr int most_log_lines = 100;
+constexpr std::uint64_t log_interval = 100;
 
 std::string list_of(const std::vector<Address>& addresses) {
   std::string text;
@@ -79,7 +84,7 @@ Helper::Helper(Loop& loop, Fd channel, Scheme& scheme) : loop_{loop}, scheme_{sc
       .on_request = [this](Channel::Incoming incoming) { on_request(std::move(incoming)); },
       .on_notification = [this](Channel::Incoming incoming) { on_notification(std::move(incoming)); },
       .on_closed = [this](const Error&) { end(); }};
-  channel_ = std::make_unique<Channel>(loop_, std::move(channel), std::move(handlers));
+  channel_ = std::make_unique<Channel>(loop_, std::move(channel), std::move(handlers), channel_limits);
   channel_->notify("hello", hello(scheme_));
 }
 
@@ -223,6 +228,12 @@ void Helper::deliver(const std::string& token, Fd fd, const std::vector<std::str
 }
 
 void Helper::log(std::string_view level, std::string_view message) {
+  const auto earned = (loop_.now() - log_since_) / log_interval;
+  log_since_ += earned * log_interval;
+  log_room_ =
+      static_cast<int>(std::min<std::uint64_t>(most_log_lines, static_cast<unsigned>(log_room_) + earned));
+  if (log_room_ == 0) return;
+  --log_room_;
   if (!channel_->is_open()) {
     std::fprintf(stderr, "%.*s\n", static_cast<int>(message.size()), message.data());
     return;

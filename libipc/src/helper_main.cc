@@ -65,8 +65,13 @@ void raise_descriptor_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/// libuv resolves at most half as many names at once as it has threads, four by default: two dead name
+/// servers would stop everybody. The threads come with the first name.
+void allow_many_resolutions() { ::setenv("UV_THREADPOOL_SIZE", "32", 0); }
+
 int serve(Fd channel, Scheme& scheme) {
   raise_descriptor_limit();
+  allow_many_resolutions();
   std::signal(SIGPIPE, SIG_IGN);
   // The terminal's signals reach us with the router: what it does about them we learn from the channel.
   std::signal(SIGINT, SIG_IGN);

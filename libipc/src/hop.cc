@@ -18,6 +18,20 @@ Result<Hop> checked(Hop hop) {
   return hop;
 }
 
+// Claims travel inside other messages, where all levels together are bounded (docs/protocol.md, "Messages").
+constexpr int deepest_claims = 8;
+
+bool is_deeper(JsonView value, int levels) {
+  if (!value.is_object() && !value.is_array()) return false;
+  if (levels == 0) return true;
+  for (std::size_t i = 0; i < value.size(); ++i)
+    if (is_deeper(value.at(i), levels - 1)) return true;
+  if (value.is_object())
+    for (const auto& key : value.keys())
+      if (is_deeper(value[key], levels - 1)) return true;
+  return false;
+}
+
 Result<Hop> decode_json(std::string_view payload) {
   const auto document = TRY(JsonDocument::parse(payload));
   const auto root = document.root();
@@ -29,6 +43,8 @@ Result<Hop> decode_json(std::string_view payload) {
   Hop hop{.service = std::string(root["service"].string_or("")),
           .hops = static_cast<int>(std::min<std::int64_t>(*hops, most_hops + 1)),
           .framing = *framing};
+  if (is_deeper(root["claims"], deepest_claims))
+    return fail(Word::bad_request, "the claims are nested deeper than 8 levels");
   if (root["claims"].is_object()) hop.claims = root["claims"].text();
   return checked(std::move(hop));
 }

@@ -13,14 +13,24 @@ constexpr int rounds_per_turn = 16;
 // A write of up to this many bytes is one segment of the kernel's; a descriptor attached to it keeps the next
 // message out of the same read.
 constexpr std::size_t largest_segment = 36'544;
-// Descriptors in flight count against our RLIMIT_NOFILE.
-constexpr int most_unread_barriers = 64;
+// Descriptors in flight count against the RLIMIT_NOFILE of the user, whose other programs must be able to
+// send theirs however many receivers do not read.
+constexpr int most_unread_barriers = 32;
+constexpr int most_unread_barriers_of_all = 1024;
+// Of 64 ms each: a receiver that has not read the last message by then will not.
+constexpr int most_waits_at_end = 1000;
 constexpr int largest_send_buffer = 8 * 1024 * 1024;
 
 /// The throw-away descriptor: receivers discard it, or get an empty file.
 int barrier() {
   static const Fd file{::open("/dev/null", O_RDONLY | O_CLOEXEC)};
   return file.borrow();
+}
+
+/// Barriers that may lie unread anywhere, as far as their senders know.
+int& barriers_of_all() {
+  static thread_local int count = 0;
+  return count;
 }
 
 void grow_send_buffer(int socket) {
@@ -79,13 +89,18 @@ class MessagePump final : public Pump {
 
   bool send_message() {
     const bool fits = message_.size() <= largest_segment;
-    if (fits && !needs_empty_queue_ && !has_barrier_trouble_ && unread_barriers_ < most_unread_barriers)
-      return send_with_barrier();
+    if (fits && !needs_empty_queue_ && !has_barrier_trouble_ && may_add_barrier()) return send_with_barrier();
     if (unread() > 0) return wait_for(Wait::later);
     needs_empty_queue_ = false;
-    unread_barriers_ = 0;
+    forget_barriers();
     return fits && !has_barrier_trouble_ ? send_with_barrier() : send_bare();
   }
+
+  bool may_add_barrier() const {
+    return unread_barriers_ < most_unread_barriers && barriers_of_all() < most_unread_barriers_of_all;
+  }
+
+  void forget_barriers() { barriers_of_all() -= std::exchange(unread_barriers_, 0); }
 
   bool send_with_barrier() {
     const int fd = barrier();
@@ -99,11 +114,13 @@ class MessagePump final : public Pump {
     if (*io == Io::again) return wait_for(Wait::writable);
     if (*io == Io::closed) return lose_target();
     ++unread_barriers_;
+    ++barriers_of_all();
     needs_empty_queue_ = sent < message_.size();
     return count(sent);
   }
 
   bool send_bare() {
+    if (message_.size() > largest_segment && !std::exchange(has_grown_, true)) grow_send_buffer(to_.borrow());
     has_barrier_trouble_ = false;
     needs_empty_queue_ = true;
     return send_rest();
@@ -141,7 +158,7 @@ class MessagePump final : public Pump {
 
   bool end() {
     // What follows (the end of the stream) must not overtake the last message in the receiver's eyes.
-    if (!target_gone_ && unread() > 0) return wait_for(Wait::later);
+    if (!target_gone_ && unread() > 0 && ++waits_at_end_ < most_waits_at_end) return wait_for(Wait::later);
     return wait_for(Wait::nothing);
   }
 
@@ -150,7 +167,9 @@ class MessagePump final : public Pump {
   std::string_view message_{};  ///< in `reader_`, being sent
   std::size_t sent_ = 0;
   int unread_barriers_ = 0;
+  int waits_at_end_ = 0;
   bool needs_empty_queue_ = false;
+  bool has_grown_ = false;
   bool has_barrier_trouble_ = false;
   bool is_garbage_ = false;
 };

@@ -78,6 +78,17 @@ Test(hop, anything_else_is_a_bad_request) {
   cr_assert_not(decode_hop(frame(3, 3, "plumberd")).has_value());
 }
 
+Test(hop, claims_are_nested_no_deeper_than_eight_levels) {
+  const auto nested = [](int levels) {
+    std::string claims;
+    for (int i = 0; i < levels; ++i) claims += R"({"a":)";
+    claims += "[]" + std::string(static_cast<std::size_t>(levels), '}');
+    return from_json(R"({"v":1,"service":"p","hops":1,"claims":)" + claims + "}");
+  };
+  cr_assert(nested(7).has_value());
+  cr_assert(nested(8).error().word == Word::bad_request);
+}
+
 Test(hop, claims_that_do_not_fit_are_refused_before_they_are_sent) {
   const auto claims = R"({"a":")" + std::string(5000, 'x') + R"("})";
   cr_assert(encode_hop({.service = "p", .claims = claims}).error().word == Word::bad_request);

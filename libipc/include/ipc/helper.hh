@@ -130,7 +130,7 @@ class Helper {
   void deliver(const std::string& token, Fd fd, const std::vector<std::string>& first = {});
   /// Carries between the two until both ends are done; outlives the channel.
   void relay(std::unique_ptr<Stream> a, std::unique_ptr<Stream> b, RelayOptions options);
-  /// `level`: "error", "warn", "info", "debug".
+  /// `level`: "error", "warn", "info", "debug". At most 100 lines at once and ten a second: peers cause them.
   void log(std::string_view level, std::string_view message);
   bool is_ending() const { return is_ending_; }
   std::size_t relays() const { return relays_.size(); }
@@ -155,6 +155,8 @@ class Helper {
   std::unordered_map<std::string, std::unique_ptr<Listener>> listeners_;
   std::unordered_map<std::string, std::unique_ptr<Dial>> dials_;
   std::uint64_t next_relay_ = 0;
+  std::uint64_t log_since_ = 0;
+  int log_room_ = 0;
 };
 
 /// The exit status of a helper that was not started by a router.

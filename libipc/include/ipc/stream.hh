@@ -32,7 +32,7 @@ class Stream {
   virtual int events(bool to_read, bool to_write) const;
   /// The descriptor's bytes are the stream's bytes: it may be spliced, and its readiness tells all.
   virtual bool is_plain() const { return false; }
-  /// Bytes can be read although the descriptor may not be readable.
+  /// Bytes can be read although the descriptor may not be readable: a `read` now would not say `again`.
   virtual bool holds_more() const { return false; }
 };
 
