@@ -42,13 +42,22 @@ void read_admin(Draft& draft, Fields fields) {
   fields.strings("users", draft.config.admin_users);
   fields.strings("groups", draft.config.admin_groups);
   fields.finish();
-  if (const auto* users = fields.take("users"))
-    for (const auto& user : users->items)
-      if (!draft.principals.user(user.text)) report_unknown(draft, "user", user.text, fields.place(user));
-  if (const auto* groups = fields.take("groups"))
-    for (const auto& group : groups->items)
-      if (!draft.principals.group(group.text))
+  if (const auto* users = fields.take("users")) {
+    for (const auto& user : users->items) {
+      if (const auto uid = draft.principals.user(user.text))
+        draft.config.admin_uids.push_back(*uid);
+      else
+        report_unknown(draft, "user", user.text, fields.place(user));
+    }
+  }
+  if (const auto* groups = fields.take("groups")) {
+    for (const auto& group : groups->items) {
+      if (const auto gid = draft.principals.group(group.text))
+        draft.config.admin_gids.push_back(*gid);
+      else
         report_unknown(draft, "group", group.text, fields.place(group));
+    }
+  }
 }
 
 void read_test(Draft& draft, Fields fields) {

@@ -1,19 +1,15 @@
 // Methods of the native door that show and change the router rather than connect: list, explain, events,
 // status, reload, ...
-#include <dirent.h>
+#include <unistd.h>
 
 #include "ipc/name.hh"
 #include "plumberd/native_door.hh"
 #include "plumberd/reload.hh"
+#include "plumberd/supposed.hh"
 #include "plumberd/views.hh"
 
 namespace plumberd {
 namespace {
-/// The direction and facts of an `explain` for a remote peer: "tls:host" or "tcp:192.0.2.7".
-Question inbound_question(const std::string& service, std::string_view scheme, const ipc::Address* address) {
-  return {.direction = Direction::in, .service = service, .scheme = scheme, .address = address};
-}
-
 std::string errors_json(const std::vector<Diagnostic>& diagnostics) {
   std::string text;
   ipc::JsonWriter json{text};
@@ -66,26 +62,25 @@ void Session::explain(const Incoming& incoming) {
   if (inbound) return explain_inbound(incoming);
   auto ask = ask_of_params(params);
   if (!ask) return refuse(incoming, std::move(ask).error());
-  auto facts = facts_from(as);
-  if (!facts) return refuse(incoming, std::move(facts).error());
-  auto decision = as.empty() ? plumberd::explain(router_, *ask, Asker{identity_})
-                             : plumberd::explain(router_, *ask, Asker{std::move(*facts)});
+  Principals principals;
+  auto supposed =
+      suppose(as, Direction::out, "*", "", known_schemes(*router_.config), ::geteuid(), principals);
+  if (!supposed) return refuse(incoming, std::move(supposed).error());
+  auto decision =
+      plumberd::explain(router_, *ask, as.empty() ? Asker{identity_} : Asker{std::move(supposed->facts)});
   if (!router_.config->denied_detail && !identity_->is_owner()) hide_rules(decision);
   channel_.answer(incoming.message.id, to_json(decision));
 }
 
 void Session::explain_inbound(const Incoming& incoming) {
   const auto params = incoming.message.params;
-  const std::string service{params["service"].string_or("")};
+  const auto service = params["service"].string_or("");
   const auto from = params["from"].string_or("");
-  const auto colon = std::min(from.find(':'), from.size());
-  const auto host = from.substr(std::min(colon + 1, from.size()));
-  const auto address = ipc::parse_address(host);
-  Facts facts;
-  facts.is_local = false;
-  if (!address && !host.empty()) facts.cert_names.emplace_back(host);
-  auto decision = explain_in(router_, service, Asker{std::move(facts)},
-                             inbound_question(service, from.substr(0, colon), address ? &*address : nullptr));
+  Principals principals;
+  auto supposed =
+      suppose("", Direction::in, service, from, known_schemes(*router_.config), ::geteuid(), principals);
+  if (!supposed) return refuse(incoming, std::move(supposed).error());
+  auto decision = explain_in(router_, std::string(service), Asker{supposed->facts}, supposed->question());
   decision.peer = from;
   channel_.answer(incoming.message.id, to_json(decision));
 }

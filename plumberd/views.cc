@@ -2,8 +2,6 @@
 
 #include <dirent.h>
 #include <fmt/format.h>
-#include <grp.h>
-#include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -90,55 +88,6 @@ void write_notes(ipc::JsonWriter& json, const Router& router) {
   json.end();
 }
 
-/// A user with all groups of its entry (getgrouplist(3)), as a client of that user would have.
-ipc::Result<> take_user(Facts& facts, const Selector& selector) {
-  std::array<char, 4096> room;
-  passwd entry{};
-  passwd* found = nullptr;
-  if (selector.id)
-    ::getpwuid_r(*selector.id, &entry, room.data(), room.size(), &found);
-  else
-    ::getpwnam_r(selector.value.c_str(), &entry, room.data(), room.size(), &found);
-  if (found == nullptr && !selector.id)
-    return ipc::fail(ipc::Word::bad_request, "there is no user " + ipc::printable(selector.value, 64));
-  facts.uid = found != nullptr ? found->pw_uid : *selector.id;
-  facts.is_owner = *facts.uid == 0 || *facts.uid == ::geteuid();
-  if (found == nullptr) return {};
-  int count = 256;
-  std::vector<gid_t> groups(static_cast<std::size_t>(count));
-  if (::getgrouplist(found->pw_name, found->pw_gid, groups.data(), &count) < 0) return {};
-  groups.resize(static_cast<std::size_t>(count));
-  facts.groups = std::move(groups);
-  return {};
-}
-
-ipc::Result<> take_group(Facts& facts, const Selector& selector) {
-  std::array<char, 16'384> room;
-  group entry{};
-  group* found = nullptr;
-  if (!selector.id) ::getgrnam_r(selector.value.c_str(), &entry, room.data(), room.size(), &found);
-  if (found == nullptr && !selector.id)
-    return ipc::fail(ipc::Word::bad_request, "there is no group " + ipc::printable(selector.value, 64));
-  if (!facts.groups) facts.groups.emplace();
-  facts.groups->push_back(selector.id ? *selector.id : found->gr_gid);
-  return {};
-}
-
-ipc::Result<> take_fact(Facts& facts, const Selector& selector) {
-  using Kind = Selector::Kind;
-  if (selector.kind == Kind::user) return take_user(facts, selector);
-  if (selector.kind == Kind::group) return take_group(facts, selector);
-  if (selector.kind == Kind::exe)
-    facts.exe = selector.value;
-  else if (selector.kind == Kind::unit)
-    facts.unit = selector.value;
-  else if (selector.kind == Kind::user_unit)
-    facts.user_unit = selector.value;
-  else
-    return ipc::fail(ipc::Word::bad_request, "as takes user, group, exe, unit and user-unit");
-  return {};
-}
-
 const char* verdict_name(std::size_t verdict) {
   constexpr const char* names[] = {"none", "allow", "deny"};
   return names[verdict];
@@ -158,15 +107,11 @@ ipc::Result<Ask> ask_of_params(ipc::JsonView params) {
   return ask;
 }
 
-ipc::Result<Facts> facts_from(std::string_view as) {
-  Facts facts;
-  if (as.empty()) return facts;
-  const auto rule = TRY(parse_rule("allow out * " + std::string(as), {}));
-  for (const auto& selector : rule.peer) TRY(take_fact(facts, selector));
-  for (const auto fact : {Fact::groups, Fact::exe, Fact::unit, Fact::user_unit})
-    facts.asked.set(static_cast<std::size_t>(fact));
-  if (facts.groups) std::ranges::sort(*facts.groups);
-  return facts;
+std::vector<std::string> known_schemes(const Config& config) {
+  std::vector<std::string> schemes{"tcp", "tls", "dtls", "udp", "unix"};
+  for (const auto& helper : config.helpers)
+    schemes.insert(schemes.end(), helper.schemes.begin(), helper.schemes.end());
+  return schemes;
 }
 
 std::string list_json(Router& router, const std::function<bool(const std::string&)>& may_reach) {

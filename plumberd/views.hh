@@ -19,8 +19,8 @@ std::string metrics_text(const Router& router);
 
 /// `service` or `uri`, `networkd` of an explain.
 ipc::Result<Ask> ask_of_params(ipc::JsonView params);
-/// "user:alice,exe:/usr/bin/x" as facts of a local client; what is not given cannot be known.
-ipc::Result<Facts> facts_from(std::string_view as);
+/// Those that rules and suppositions may name.
+std::vector<std::string> known_schemes(const Config& config);
 /// The explanation of a remote peer's request.
 Decision explain_in(Router& router, const std::string& service, Asker asker, Question question);
 /// For clients that may know the word of a denial only.
