@@ -62,12 +62,14 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--config", options.arguments.config, "read this file and no other")->type_name("FILE");
   app.add_flag("--check", options.check, "check the configuration and exit: 0, or 7 with every error");
   app.add_option("--rundir", options.rundir, "the run directory")->type_name("DIR");
-  app.add_option("--log-level", options.log_level, "error, warn, info or debug")
+  const auto level = [&options](const std::string& name) { options.log_level = levels.at(name); };
+  const auto format = [&options](const std::string& name) { options.log_format = formats.at(name); };
+  app.add_option_function<std::string>("--log-level", level, "error, warn, info or debug")
       ->type_name("LEVEL")
-      ->transform(CLI::CheckedTransformer(levels).description(""));
-  app.add_option("--log-format", options.log_format, "text, json or journal")
+      ->check(CLI::IsMember({"error", "warn", "info", "debug"}).description(""));
+  app.add_option_function<std::string>("--log-format", format, "text, json or journal")
       ->type_name("FORMAT")
-      ->transform(CLI::CheckedTransformer(formats).description(""));
+      ->check(CLI::IsMember({"text", "json", "journal"}).description(""));
   app.set_version_flag("--version", "plumberd " PLUMBERD_VERSION);
   app.footer(examples);
 }
