@@ -1,4 +1,4 @@
-// Client and service against a scripted router: the far side of the door is spoken raw by the test.
+// Clients against a scripted router: the far side of the door is spoken raw by the test.
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -9,12 +9,11 @@
 #include <thread>
 
 #include "ipc/client.hh"
-#include "ipc/service.hh"
 #include "tests/e2e/scripted.hh"
 
 using namespace std::chrono_literals;
 using ipc::Word;
-using kit::accept_registration, kit::hand_over, kit::Scripted, kit::take_over;
+using kit::hand_over, kit::Scripted, kit::take_over;
 
 Test(client, gets_the_socket_its_path_and_its_labels_and_keeps_nothing_else) {
   const Scripted scripted;
@@ -182,99 +181,59 @@ Test(client, a_door_of_a_stranger_is_not_trusted) {
   cr_assert(refused.error().text.find("65533") != std::string::npos);
 }
 
-Test(service, receives_connections_with_labels_and_first_datagrams) {
+Test(client, a_router_that_lies_is_an_error_and_leaks_nothing) {
+  const Scripted scripted;
+  const auto before = kit::open_fds();
+  const auto pipes = kit::must(ipc::socket_pair(SOCK_STREAM));
+  const int raw = pipes.first.borrow();
+  const std::vector<int> sixteen(16, raw);
+  const std::pair<std::string, std::vector<int>> lies[] = {
+      {R"({"jsonrpc":"2.0","id":1,"result":{"fd":0,"path":"direct"}})", {}},
+      {R"({"jsonrpc":"2.0","id":1,"result":{"fd":1,"path":"direct"}})", {raw}},
+      {R"({"jsonrpc":"2.0","id":1,"result":{"fd":-1}})", {raw}},
+      {R"({"jsonrpc":"2.0","id":1,"result":{}})", sixteen},
+      {R"({"jsonrpc":"2.0","id":1,"result":7})", {raw}},
+      {R"({"jsonrpc":"2.0","id":1})", {raw}},
+      {"garbage", sixteen},
+      {std::string(60'000, '['), {}},
+      {R"({"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"what?","data":{"code":"NO_SUCH_WORD"}}})",
+       {raw}}};
+  for (const auto& [text, fds] : lies) {
+    ipc::Client client;
+    std::jthread router{[&] {
+      auto wire = scripted.accept();
+      wire.receive();
+      wire.send(text, fds);
+    }};
+    cr_assert_not(client.connect("pong", {.timeout = 10s}), "%s", text.substr(0, 80).c_str());
+  }
+  cr_assert_eq(kit::open_fds(), before + 2);
+}
+
+Test(client, answers_for_others_and_notifications_do_not_confuse_it) {
   const Scripted scripted;
   std::jthread router{[&] {
     auto wire = scripted.accept();
-    accept_registration(wire);
-    const auto caller1 = kit::send_accepted(wire, R"(,"first":["aGVsbG8=","","AAE="])");
-    wire.notify("weather", "{}");
-    const auto caller2 = kit::send_accepted(wire);
-    wire.receive();
+    const auto request = wire.receive();
+    wire.notify("accepted", R"({"fd":0})", {});
+    wire.send(R"({"jsonrpc":"2.0","id":999,"result":{"fd":0}})");
+    wire.send(R"({"jsonrpc":"2.0","id":"1","result":{"fd":0}})");
+    wire.send(R"({"jsonrpc":"2.0","id":"x","method":"surprise"})");
+    wire.refuse(request, {Word::busy, "later"});
   }};
-  {
-    auto service = kit::must(ipc::Service::serve("pong"));
-    const auto first = kit::must(service.accept(10s));
-    cr_assert_eq(first.labels.at("client.uid"), "7");
-    cr_assert_eq(first.first.size(), 3);
-    cr_assert_eq(first.first[0], "hello");
-    cr_assert_eq(first.first[2], std::string("\0\1", 2));
-    cr_assert(kit::is_readable(service.pollable()));
-    cr_assert(kit::must(service.accept(10s)).first.empty());
-    cr_assert_eq(service.accept(0ms).error().word, Word::timeout);
-  }
+  cr_assert_eq(ipc::connect("pong").error().word, Word::busy);
 }
 
-Test(service, a_refused_registration_is_an_error_with_its_word) {
+Test(client, a_directive_too_large_for_a_message_is_refused_at_home) {
   const Scripted scripted;
+  const auto refused = ipc::connect("pong", {.networkd = "pong tcp://h/" + std::string(1 << 20, 'x')});
+  cr_assert_eq(refused.error().word, Word::bad_request);
+  std::string many = "pong tcp://h/pong";
+  for (int i = 0; i < 50'000; ++i) many += ";other" + std::to_string(i) + " tcp://h/x";
   std::jthread router{[&] {
+    auto nothing = scripted.accept();  // of the first try
     auto wire = scripted.accept();
-    wire.refuse(wire.receive(), {Word::taken, "pong is offered by uid 3"});
+    hand_over(wire);
   }};
-  cr_assert_eq(ipc::Service::serve("pong").error().word, Word::taken);
-  cr_assert_eq(ipc::Service::serve("../pong").error().word, Word::bad_request);
-}
-
-Test(service, registers_again_by_itself_when_the_router_restarts) {
-  Scripted scripted;
-  std::jthread first{[&] {
-    auto wire = scripted.accept();
-    accept_registration(wire);
-  }};
-  auto service = kit::must(ipc::Service::serve("pong"));
-  const int pollable = service.pollable();
-  first.join();
-  const auto fds = kit::open_fds();
-  scripted.vanish();
-  cr_assert_eq(service.accept(100ms).error().word, Word::timeout);  // several attempts in vain
-  cr_assert_not(service.is_registered());
-  scripted.open();
-  std::jthread second{[&] {
-    auto wire = scripted.accept();
-    accept_registration(wire);
-    const auto caller3 = kit::send_accepted(wire);
-    wire.receive();
-  }};
-  cr_assert_eq(kit::must(service.accept(10s)).labels.at("client.uid"), "7");
-  cr_assert(service.is_registered());
-  cr_assert_eq(service.pollable(), pollable);
-  // The second router holds two in this process, once it is done with sending.
-  cr_assert(kit::eventually([&] { return kit::open_fds() <= fds + 2; }));
-  service = kit::must(ipc::Result<ipc::Service>{std::move(service)});
-  { const auto gone = std::move(service); }
-}
-
-Test(service, hears_when_a_restarted_router_refuses_it_and_tries_again) {
-  Scripted scripted;
-  std::jthread router{[&] {
-    {
-      auto wire = scripted.accept();
-      accept_registration(wire);
-    }
-    {
-      auto wire = scripted.accept();
-      wire.refuse(wire.receive(), {Word::taken, "pong is offered by uid 3"});
-    }
-    auto wire = scripted.accept();
-    accept_registration(wire);
-    const auto caller4 = kit::send_accepted(wire);
-    wire.receive();
-  }};
-  {
-    auto service = kit::must(ipc::Service::serve("pong"));
-    cr_assert_eq(service.accept(10s).error().word, Word::taken);
-    kit::must(service.accept(10s));
-  }
-}
-
-Test(service, the_pollable_descriptor_tells_of_a_lost_router) {
-  Scripted scripted;
-  std::jthread router{[&] {
-    auto wire = scripted.accept();
-    accept_registration(wire);
-  }};
-  auto service = kit::must(ipc::Service::serve("pong"));
-  cr_assert(kit::is_readable(service.pollable(), 10s));
-  cr_assert_eq(service.accept(0ms).error().word, Word::timeout);
-  cr_assert(kit::is_readable(service.pollable(), 10s));  // the timer of the next attempt
+  kit::must(ipc::connect("pong", {.networkd = many}));
 }
