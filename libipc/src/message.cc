@@ -124,11 +124,13 @@ Result<std::optional<std::string>> MessageSocket::next_datagram(const Deadline& 
     TRY(wait_ready(socket_.borrow(), POLLIN, deadline));
     const auto announced = without_interruption(
         [&] { return ::recv(socket_.borrow(), nullptr, 0, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC); });
-    std::string bytes(announced > 0 ? static_cast<std::size_t>(announced) : 0, '\0');
+    if (announced < 0 && errno == EAGAIN) continue;  // a bad checksum: there was nothing after all
+    if (announced < 0) return socket_failure("recv", errno);
+    std::string bytes(static_cast<std::size_t>(announced), '\0');
     if (bytes.size() > header + largest_) bytes.resize(0);  // read away, and no message
     const auto count = without_interruption(
         [&] { return ::recv(socket_.borrow(), bytes.data(), bytes.size(), MSG_DONTWAIT); });
-    if (count < 0 && errno == EAGAIN) continue;  // a bad checksum: there was nothing after all
+    if (count < 0 && errno == EAGAIN) continue;
     if (count < 0) return socket_failure("recv", errno);
     if (announced == 0 && type_ == SOCK_SEQPACKET) return std::nullopt;
     bytes.resize(static_cast<std::size_t>(count));

@@ -167,3 +167,11 @@ Test(message, seqpacket_ends_where_the_connection_ends) {
   cr_assert_eq((*left.receive(1s))->payload.size(), 100'000);
   cr_assert_not(*left.receive(1s));
 }
+
+Test(message, to_a_udp_port_that_nobody_has_is_unreachable_on_either_call) {
+  auto [ours, theirs] = udp_pair();
+  theirs = Fd{};
+  MessageSocket socket{std::move(ours)};
+  cr_assert(socket.send(Message{}));
+  cr_assert_eq(socket.receive(5s).error().word, ipc::Word::unreachable);
+}
