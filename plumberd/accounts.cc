@@ -4,6 +4,13 @@
 #include <cmath>
 
 namespace plumberd {
+namespace {
+constexpr std::uint64_t soon_ms = 50;  // requests under way are answered in milliseconds
+
+std::uint64_t ms_to_next_token(double tokens, double rate) {
+  return static_cast<std::uint64_t>(std::ceil((1 - tokens) * 1000 / rate));
+}
+}  // namespace
 
 Accounts::Ticket& Accounts::Ticket::operator=(Ticket&& from) noexcept {
   give_back();
@@ -57,11 +64,18 @@ ipc::Result<> Accounts::take_token(Account& account, const Limits& limits, std::
   account.tokens = std::min(rate, std::max(account.tokens, 0.0) + earned);
   account.refilled = now;
   if (account.tokens < 1) {
-    const auto wait = static_cast<unsigned>(std::ceil((1 - account.tokens) * 1000 / rate));
+    const auto wait = ms_to_next_token(account.tokens, rate);
     return ipc::fail(ipc::Word::busy, "more than " + std::to_string(limits.requests_per_second) +
                                           " requests per second; retry in " + std::to_string(wait) + " ms");
   }
   account.tokens -= 1;
   return {};
+}
+
+std::uint64_t Accounts::retry_after_ms(uid_t uid, const Limits& limits) const {
+  const auto found = accounts_.find(uid);
+  const bool by_rate = found != accounts_.end() && limits.requests_per_second > 0 &&
+                       found->second.tokens >= 0 && found->second.tokens < 1;
+  return by_rate ? ms_to_next_token(found->second.tokens, limits.requests_per_second) : soon_ms;
 }
 }  // namespace plumberd

@@ -32,6 +32,8 @@ class Accounts {
   /// BUSY when the user's limit is reached. `now` is monotonic milliseconds.
   ipc::Result<Ticket> open_connection(uid_t uid, const Limits& limits);
   ipc::Result<Ticket> begin_request(uid_t uid, const Limits& limits, std::uint64_t now);
+  /// When a user that was just refused may come back: at the bucket's next token, else soon.
+  std::uint64_t retry_after_ms(uid_t uid, const Limits& limits) const;
   std::size_t users() const { return accounts_.size(); }
 
  private:

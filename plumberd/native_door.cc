@@ -117,7 +117,10 @@ void Session::connect(const Incoming& incoming) {
   if (!channel_.has_room_for_fd())
     return refuse(incoming, {ipc::Word::busy, "read the descriptors that were sent already"});
   auto ticket = router_.accounts.begin_request(uid(), router_.config->limits, router_.loop.now());
-  if (!ticket) return refuse(incoming, std::move(ticket).error());
+  if (!ticket) {
+    const auto wait = router_.accounts.retry_after_ms(uid(), router_.config->limits);
+    return refuse(incoming, std::move(ticket).error(), "\"retry_after_ms\":" + std::to_string(wait));
+  }
   const bool with_decision = incoming.message.params["decision"].boolean_or(false);
   auto held = std::make_shared<Accounts::Ticket>(std::move(*ticket));
   auto answered = std::make_shared<bool>(false);

@@ -84,6 +84,7 @@ Test(accounts, rate_limits_say_when_to_retry_and_refill_with_time) {
   const auto refused = accounts.begin_request(7, limits, 1000);
   cr_assert_eq(refused.error().word, ipc::Word::busy);
   cr_assert(refused.error().text.find("retry in 500 ms") != std::string::npos);
+  cr_assert_eq(accounts.retry_after_ms(7, limits), 500);
   cr_assert(accounts.begin_request(7, limits, 1500).has_value());
 }
 
