@@ -92,7 +92,7 @@ class StreamDial final : public Dial {
     while (!unsent_.empty()) {
       const auto put = stream_->write(unsent_);
       if (put.io == Io::closed)
-        return finish(fail(Word::unreachable, target() + " closed the connection before the hop"));
+        return finish(std::unexpected(about_target("closed the connection before the hop")));
       if (put.io == Io::again) break;
       unsent_.erase(0, put.size);
     }
@@ -110,7 +110,9 @@ class StreamDial final : public Dial {
 
   void read_answer() {
     const auto io = answer_.read(*stream_);
-    if (!io) return finish(std::unexpected(about_target(io.error())));
+    if (!io)
+      return finish(
+          std::unexpected(about_target("did not answer the hop as a router does: " + io.error().text)));
     if (*io == Io::again) return watch();
     const auto accepted = decode_hop_answer(answer_.frame(), request_.uri.host);
     if (!accepted) return finish(std::unexpected(accepted.error()));
@@ -118,10 +120,10 @@ class StreamDial final : public Dial {
     hand_over();
   }
 
-  Error about_target(Error failure) const {
-    failure.word = Word::unreachable;
-    failure.text = target() + " did not answer the hop as a router does: " + failure.text;
-    return failure;
+  /// What the protocol knows of the end is nearer to the cause.
+  Error about_target(const std::string& what) const {
+    if (auto fault = stream_->fault(); fault && fault->word == Word::auth) return std::move(*fault);
+    return {.word = Word::unreachable, .text = target() + " " + what};
   }
 
   void hand_over() {

@@ -1,6 +1,7 @@
 // A connected byte stream as hops and relays see it: a plain socket here, a TLS session in tlsd.
 #pragma once
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -32,6 +33,8 @@ class Stream {
   virtual int events(bool to_read, bool to_write) const;
   /// The descriptor's bytes are the stream's bytes: it may be spliced, and its readiness tells all.
   virtual bool is_plain() const { return false; }
+  /// Why it broke, where the protocol was told more than a socket is.
+  virtual std::optional<Error> fault() const { return std::nullopt; }
   /// Bytes can be read although the descriptor may not be readable: a `read` now would not say `again`.
   virtual bool holds_more() const { return false; }
 };
