@@ -19,12 +19,24 @@ void Inbound::begin(Fd socket) {
       [this](Result<Established> established) { on_established(std::move(established)); });
   if (auto* done = std::get_if<0>(&progress)) return on_established(std::move(*done));
   setup_ = std::move(std::get<1>(progress));
-  deadline_ = Timer{helper_.loop(), listener_.request().hop_timeout, [this] { drop(); }};
+  await_peer();
+}
+
+/// From the handshake to the end of the hop: one deadline for all of it.
+void Inbound::await_peer() {
+  if (deadline_) return;
+  deadline_ = Timer{helper_.loop(), listener_.request().hop_timeout, [this] {
+                      const bool hop = stage_ == Stage::reading;
+                      const auto peer = ends_.peer ? to_string(ends_.peer->first) : "a client";
+                      scheme_.note(helper_, listener_.uri() + ": " + peer + " did not finish its " +
+                                                (hop ? "hop" : "handshake") + " in time");
+                      drop();
+                    }};
 }
 
 void Inbound::on_established(Result<Established> established) {
   if (!established) {
-    helper_.log("info", listener_.uri() + ": " + established.error().text);
+    scheme_.note(helper_, listener_.uri() + ": " + established.error().text);
     return drop();
   }
   stream_ = std::move(established->stream);
@@ -46,7 +58,7 @@ void Inbound::read_hop() {
 
 /// Waits for the peer, with the hop's deadline from the first time on.
 void Inbound::watch(Poll::Callback ready) {
-  if (!deadline_) deadline_ = Timer{helper_.loop(), listener_.request().hop_timeout, [this] { drop(); }};
+  await_peer();
   if (!poll_) poll_ = Poll{helper_.loop(), stream_->borrow(), stream_->events(true, false), std::move(ready)};
 }
 

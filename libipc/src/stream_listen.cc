@@ -148,6 +148,19 @@ bool StreamScheme::make_room() {
   return false;
 }
 
+void StreamScheme::note(Helper& helper, const std::string& message) {
+  constexpr unsigned most_notes = 20;
+  constexpr std::uint64_t period = 1000;
+  const auto now = helper.loop().now();
+  if (now - notes_since_ >= period) {
+    if (notes_ > most_notes)
+      helper.log("warn", std::to_string(notes_ - most_notes) + " more connections came to nothing");
+    notes_since_ = now;
+    notes_ = 0;
+  }
+  if (++notes_ <= most_notes) helper.log("info", message);
+}
+
 void StreamScheme::drop(Inbound& inbound) { inbounds_.erase(inbound.place); }
 
 void StreamScheme::drop_all_of(const StreamListener& listener) {

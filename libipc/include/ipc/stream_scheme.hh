@@ -59,9 +59,13 @@ class StreamScheme : public Scheme {
   bool make_room();
   void drop(Inbound& inbound);
   void drop_all_of(const StreamListener& listener);
+  /// Logs why a connection came to nothing; a flood of them shows up as a number.
+  void note(Helper& helper, const std::string& message);
 
   /// Accepted, not yet handed over or refused; the oldest first.
   std::list<std::unique_ptr<Inbound>> inbounds_;
+  std::uint64_t notes_since_ = 0;  ///< loop time at which the current count began
+  unsigned notes_ = 0;
 };
 
 }  // namespace ipc
