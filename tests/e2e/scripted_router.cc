@@ -28,7 +28,15 @@ void ScriptedRouter::send_dial(int id, std::string_view uri, std::string_view mo
 
 Wire::Datagram ScriptedRouter::dial(std::string_view uri, std::string_view more) {
   send_dial(next_id_++, uri, more);
-  return wire_->receive();
+  return answer();
+}
+
+Wire::Datagram ScriptedRouter::answer() {
+  for (;;) {
+    auto datagram = wire_->receive();
+    if (!datagram.message || datagram.message->method != "log") return datagram;
+    logs_ += datagram.text + "\n";
+  }
 }
 
 Wire::Datagram ScriptedRouter::listen(std::string_view uri, std::string_view more) {

@@ -14,6 +14,9 @@ class ScriptedRouter {
   void send_dial(int id, std::string_view uri, std::string_view more = R"("judge":false)");
   /// The same, and waits for what the helper says next.
   Wire::Datagram dial(std::string_view uri, std::string_view more = R"("judge":false)");
+  /// The next message that is no `log`; those are kept for `logs`.
+  Wire::Datagram answer();
+  const std::string& logs() const { return logs_; }
   Wire::Datagram listen(std::string_view uri, std::string_view more = {});
   /// The port of a `listen` on `uri`.
   std::uint16_t listen_port(std::string_view uri, std::string_view more = {}, int id = 1);
@@ -34,6 +37,7 @@ class ScriptedRouter {
   std::optional<Wire> wire_;
   std::optional<Process> process_;
   std::size_t fds_at_rest_ = 0;
+  std::string logs_;
   int next_id_ = 100;
 };
 
