@@ -1,0 +1,147 @@
+// What goes through a connection of tlsd, and what outlives it.
+#include <criterion/criterion.h>
+#include <sys/socket.h>
+
+#include <atomic>
+#include <cerrno>
+#include <thread>
+
+#include "tests/e2e/tls_bench.hh"
+
+using namespace kit;
+
+Test(tlsd_relay, half_closes_travel_both_ways_as_close_notify) {
+  bool clean = false;
+  std::string seen;
+  DialBench bench{{}, [&](TlsEnd& end) {
+                    seen = end.receive_all(&clean);
+                    end.send("after your end");
+                    end.close_notify();
+                  }};
+  const auto socket = bench.dial().take_fd();
+  send_all(socket.borrow(), "question");
+  ::shutdown(socket.borrow(), SHUT_WR);
+  cr_assert(receive_all(socket.borrow()) == "after your end");
+  cr_assert(seen == "question");
+  cr_assert(clean);
+}
+
+Test(tlsd_relay, a_truncated_stream_is_a_reset_and_an_event_never_an_end) {
+  DialBench bench{{}, [](TlsEnd& end) {
+                    end.receive_exactly(1);
+                    end.send("half of it");
+                    ::shutdown(SSL_get_fd(end.ssl.get()), SHUT_RDWR);
+                  }};
+  const auto socket = bench.dial().take_fd();
+  send_all(socket.borrow(), "x");
+  cr_assert(receive_exactly(socket.borrow(), 10) == "half of it");
+  char byte = 0;
+  const auto got = ::recv(socket.borrow(), &byte, 1, 0);
+  cr_assert(got < 0 && errno == ECONNRESET, "%zd", got);
+  cr_assert(bench.router.expect("log").text.find("truncated") != std::string::npos);
+}
+
+Test(tlsd_relay, large_transfers_both_ways_at_once_are_exact) {
+  DialBench bench;
+  constexpr std::size_t size = 64UL << 20;
+  const auto socket = bench.dial().take_fd();
+  std::thread writer{[&] {
+    std::string block(100'000, '\0');
+    std::uint32_t seed = 1;
+    for (std::size_t sent = 0; sent < size;) {
+      const auto count = std::min(block.size(), size - sent);
+      for (std::size_t i = 0; i < count; ++i)
+        block[i] = static_cast<char>((seed = seed * 1664525 + 1013904223) >> 24);
+      send_all(socket.borrow(), {block.data(), count});
+      sent += count;
+    }
+    ::shutdown(socket.borrow(), SHUT_WR);
+  }};
+  std::string buffer(1 << 18, '\0');
+  std::uint32_t seed = 1;
+  std::size_t total = 0, bad = 0;
+  for (ssize_t got = 0; (got = ::recv(socket.borrow(), buffer.data(), buffer.size(), 0)) > 0;
+       total += static_cast<std::size_t>(got))
+    for (ssize_t i = 0; i < got; ++i)
+      bad += buffer[static_cast<std::size_t>(i)] !=
+             static_cast<char>((seed = seed * 1664525 + 1013904223) >> 24);
+  writer.join();
+  cr_assert_eq(total, size);
+  cr_assert_eq(bad, 0);
+}
+
+Test(tlsd_relay, single_bytes_pass_one_by_one) {
+  DialBench bench;
+  const auto socket = bench.dial().take_fd();
+  for (int i = 0; i < 500; ++i) must_echo(socket.borrow(), std::string(1, static_cast<char>('a' + i % 26)));
+}
+
+Test(tlsd_relay, repeated_dials_resume_and_keep_their_labels) {
+  std::atomic<int> resumed = 0;
+  DialBench bench{{}, [&](TlsEnd& end) {
+                    resumed += SSL_session_reused(end.ssl.get());
+                    echo_tls(end);
+                  }};
+  for (const auto* version : {R"(["1.2"])", R"(["1.3"])"}) {
+    resumed = 0;
+    for (int i = 0; i < 4; ++i) {
+      auto answer = bench.dial({{"versions", version}});
+      must_echo(answer.take_fd().borrow());
+      cr_assert(answer.result()["labels"].labels().at("cert.name") == "localhost");
+    }
+    cr_assert_geq(resumed.load(), 3, "%s: %d", version, resumed.load());
+  }
+  resumed = 0;
+  for (int i = 0; i < 3; ++i) must_echo(bench.dial({{"session_cache", "false"}}).take_fd().borrow());
+  cr_assert_eq(resumed.load(), 0);
+}
+
+Test(tlsd_relay, alpn_is_offered_and_what_was_chosen_is_a_label) {
+  DialBench bench;
+  SSL_CTX_set_alpn_select_cb(
+      bench.context.get(),
+      [](SSL*, const unsigned char** out, unsigned char* size, const unsigned char* in, unsigned, void*) {
+        *out = in + 1;
+        *size = in[0];
+        return SSL_TLSEXT_ERR_OK;
+      },
+      nullptr);
+  auto answer = bench.dial({{"alpn", R"(["http/1.1","h2"])"}});
+  cr_assert(answer.result()["labels"].labels().at("tls.alpn") == "http/1.1");
+  cr_assert(bench.dial({{"alpn", R"(["plumb/1"])"}}).word() == "BAD_REQUEST");
+}
+
+Test(tlsd_relay, profiles_with_mistakes_are_named) {
+  DialBench bench;
+  must_fail(bench.dial({{"versions", R"(["1.1"])"}}), "BAD_REQUEST", "versions");
+  must_fail(bench.dial({{"verify", "maybe"}}), "BAD_REQUEST", "verify");
+  must_fail(bench.dial({{"pins", "rubbish"}}), "BAD_REQUEST", "pins");
+  must_fail(bench.dial({{"alpn", "7"}}), "BAD_REQUEST", "alpn");
+  must_fail(bench.dial({{"private_key", "/x"}}), "BAD_REQUEST", "private_key");
+  must_fail(bench.dial({{"ciphers", "NONSENSE"}}), "BAD_REQUEST", "ciphers");
+  must_fail(bench.dial({{"certificate", bench.dir / "none.pem"}}), "AUTH", "No such file");
+  must_fail(bench.dial({{"certificate", bench.issued.key}, {"private_key", bench.issued.key}}), "AUTH",
+            "certificate");
+  must_fail(bench.dial({{"psk_file", bench.dir / "none"}}), "AUTH", "No such file");
+  const auto no_ca = R"("judge":false,)" + profile({{"ca", bench.dir / "no-ca.pem"}});
+  must_fail(bench.router.dial(tls(bench.server.port()), no_ca), "AUTH", "No such file");
+}
+
+Test(tlsd_relay, a_changed_file_is_loaded_again) {
+  DialBench bench;
+  Authority other{bench.dir, "other"};
+  const auto trusted = bench.dir / "trusted.pem";
+  write_file(trusted, read_file(other.certificate()));
+  const auto settings = R"("judge":false,)" + profile({{"ca", trusted}});
+  must_fail(bench.router.dial(tls(bench.server.port()), settings), "AUTH", "unknown issuer");
+  write_file(trusted, read_file(other.certificate()) + read_file(bench.ca.certificate()));
+  cr_assert(eventually([&] { return bench.router.dial(tls(bench.server.port()), settings).word().empty(); }));
+}
+
+Test(tlsd_relay, the_key_log_is_written_and_loudly_said) {
+  DialBench bench;
+  const auto path = bench.dir / "keys.log";
+  must_echo(bench.dial({{"keylog", path}}).take_fd().borrow());
+  cr_assert(bench.router.logs().find("SESSION KEYS") != std::string::npos);
+  cr_assert(read_file(path).find("SERVER_TRAFFIC_SECRET_0") != std::string::npos);
+}

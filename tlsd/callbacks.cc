@@ -1,0 +1,127 @@
+#include "tlsd/callbacks.hh"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "tlsd/staple.hh"
+#include "tlsd/trust.hh"
+
+namespace tlsd {
+namespace {
+Facts& facts_of(const SSL* ssl) { return *static_cast<Facts*>(SSL_get_app_data(ssl)); }
+
+/// Remembers the first fault and where it was; says whether the handshake may go on.
+int on_verify(int passed, X509_STORE_CTX* store) {
+  auto* ssl = static_cast<SSL*>(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  auto& facts = facts_of(ssl);
+  if (passed == 1) return 1;
+  const int error = X509_STORE_CTX_get_error(store);
+  const int depth = X509_STORE_CTX_get_error_depth(store);
+  // A revocation list need not exist for the authorities above the one that issued the certificate.
+  const bool above = error == X509_V_ERR_UNABLE_TO_GET_CRL && depth > 0;
+  if (above || facts.context->settings().verify != Verify::full) {
+    X509_STORE_CTX_set_error(store, X509_V_OK);
+    return 1;
+  }
+  facts.verify_error = error;
+  facts.verify_at_leaf = depth == 0;
+  if (auto* at = X509_STORE_CTX_get_current_cert(store); at != nullptr && X509_up_ref(at) == 1)
+    facts.verify_at.reset(at);
+  return 0;
+}
+
+unsigned on_psk_client(SSL* ssl, const char*, char* identity, unsigned identity_room, unsigned char* key,
+                       unsigned key_room) {
+  const auto& facts = facts_of(ssl);
+  if (!facts.psk || facts.identity.size() >= identity_room) return 0;
+  const auto bytes = facts.psk->bytes();
+  if (bytes.size() > key_room) return 0;
+  std::memcpy(identity, facts.identity.c_str(), facts.identity.size() + 1);
+  std::ranges::copy(bytes, key);
+  return static_cast<unsigned>(bytes.size());
+}
+
+unsigned on_psk_server(SSL* ssl, const char* identity, unsigned char* key, unsigned key_room) {
+  auto& facts = facts_of(ssl);
+  if (identity == nullptr) return 0;
+  facts.identity = identity;
+  const auto* psk = facts.context->psks().find(identity);
+  facts.psk_unknown = psk == nullptr;
+  if (psk == nullptr || psk->bytes().size() > key_room) return 0;
+  std::ranges::copy(psk->bytes(), key);
+  return static_cast<unsigned>(psk->bytes().size());
+}
+
+/// Takes the session over (returns 1) where it can be used again.
+int on_new_session(SSL* ssl, SSL_SESSION* session) {
+  auto& facts = facts_of(ssl);
+  facts.got_ticket = true;
+  if (facts.place.empty()) return 0;
+  const auto lifetime =
+      std::chrono::duration_cast<std::chrono::seconds>(facts.context->settings().session_lifetime).count();
+  SSL_SESSION_set_timeout(session, std::min(SSL_SESSION_get_timeout(session), static_cast<long>(lifetime)));
+  facts.context->sessions().put(facts.place, SslSession{session});
+  return 1;
+}
+
+/// Only servers that want a certificate make OpenSSL ask for ours.
+int on_certificate_wanted(SSL* ssl, void*) {
+  facts_of(ssl).asked_for_certificate = true;
+  return 1;
+}
+
+int on_alpn(SSL* ssl, const unsigned char** chosen, unsigned char* length, const unsigned char* offered,
+            unsigned size, void*) {
+  const auto& ours = facts_of(ssl).context->alpn();
+  unsigned char* found = nullptr;
+  const int outcome =
+      SSL_select_next_proto(&found, length, reinterpret_cast<const unsigned char*>(ours.data()),
+                            static_cast<unsigned>(ours.size()), offered, size);
+  *chosen = found;
+  return outcome == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+int on_staple(SSL* ssl, void*) {
+  auto& facts = facts_of(ssl);
+  if (facts.context->settings().verify != Verify::full) return 1;
+  const auto staple = check_staple(ssl);
+  facts.staple_good = staple.good;
+  facts.staple_fault = staple.fault;
+  return staple.fault.empty() ? 1 : 0;
+}
+
+void on_keylog(const SSL* ssl, const char* line) {
+  const std::string text = std::string(line) + "\n";
+  [[maybe_unused]] const auto written =
+      ::write(facts_of(ssl).context->keylog(), text.data(), text.size());  // for debugging: best effort
+}
+}  // namespace
+
+void install_callbacks(Context& context) {
+  auto* ctx = context.raw();
+  const auto& settings = context.settings();
+  if (context.keylog() >= 0) SSL_CTX_set_keylog_callback(ctx, on_keylog);
+  if (context.role() == Role::client) {
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, on_verify);
+    SSL_CTX_set_cert_cb(ctx, on_certificate_wanted, nullptr);
+    SSL_CTX_sess_set_new_cb(ctx, on_new_session);
+    SSL_CTX_set_tlsext_status_cb(ctx, on_staple);
+    return;
+  }
+  if (!context.psks().empty()) SSL_CTX_set_psk_server_callback(ctx, on_psk_server);
+  if (!context.alpn().empty()) SSL_CTX_set_alpn_select_cb(ctx, on_alpn, nullptr);
+  if (settings.client_auth == ClientAuth::none) return;
+  // With pre-shared keys the identity may be proved by one instead: asked for after the handshake.
+  const bool must = settings.client_auth == ClientAuth::require && context.psks().empty();
+  SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | (must ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), on_verify);
+}
+
+bool offer_psk(SSL* ssl) {
+  // The hash of an external key is SHA-256 (RFC 8446, 4.2.11); other suites could only lead past the key.
+  SSL_set_psk_client_callback(ssl, on_psk_client);
+  return SSL_set_ciphersuites(ssl, "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256") == 1 &&
+         SSL_set_cipher_list(ssl, psk_ciphers) == 1;
+}
+}  // namespace tlsd

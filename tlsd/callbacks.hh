@@ -1,0 +1,34 @@
+// What OpenSSL's callbacks note about one connection while its handshake goes on.
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "tlsd/context.hh"
+
+namespace tlsd {
+
+struct Facts {
+  std::shared_ptr<Context> context;
+  std::string peer;  ///< what sentences call the far side
+  int verify_error = X509_V_OK;
+  Certificate verify_at{};  ///< the certificate that did not pass
+  bool verify_at_leaf = true;
+  std::string identity{};    ///< client: ours; server: the one the peer named
+  std::optional<Psk> psk{};  ///< client: the key to offer
+  bool psk_unknown = false;  ///< server: no key for the identity
+  bool asked_for_certificate = false;
+  bool got_ticket = false;
+  std::string staple_fault{};  ///< why the stapled OCSP response forbids to go on
+  bool staple_good = false;
+  bool whole_messages = false;  ///< what we hand over goes to a relay of libipc messages
+  std::string place{};          ///< where tickets are kept; empty: nowhere
+};
+
+/// Makes the context's connections fill the Facts in their app data (SSL_set_app_data; they must live as long
+/// as the SSL).
+void install_callbacks(Context& context);
+/// Lets this client connection offer `facts.psk`, and nothing but pre-shared keys.
+bool offer_psk(SSL* ssl);
+
+}  // namespace tlsd

@@ -1,0 +1,187 @@
+#include "tlsd/scheme.hh"
+
+#include <sys/socket.h>
+
+#include "ipc/name.hh"
+#include "tlsd/plain_end.hh"
+
+namespace tlsd {
+namespace {
+using ipc::fail;
+using ipc::Helper;
+using ipc::Result;
+using ipc::Word;
+
+constexpr std::size_t most_warnings = 256;
+
+/// What a listener remembers: its profile. The context is asked for anew with each connection.
+struct Profile {
+  ipc::JsonDocument settings;
+};
+
+/// A relay of whole messages waits until nothing lies unread in its target, which a PlainEnd never grants.
+Result<std::pair<ipc::Fd, std::unique_ptr<ipc::Stream>>> plain_pair(bool whole_messages) {
+  if (!whole_messages) return PlainEnd::make();
+  auto [theirs, ours] = TRY(ipc::socket_pair(SOCK_STREAM));
+  TRY(ipc::set_blocking(theirs.borrow(), true));
+  return std::pair{std::move(theirs), ipc::socket_stream(std::move(ours))};
+}
+
+Log log_of(Helper& helper) {
+  return [&helper](std::string_view level, std::string_view message) { helper.log(level, message); };
+}
+
+std::string peer_text(int socket) {
+  sockaddr_storage storage;
+  socklen_t size = sizeof storage;
+  auto* address = reinterpret_cast<sockaddr*>(&storage);
+  if (::getpeername(socket, address, &size) != 0) return "the client";
+  const auto peer = ipc::from_sockaddr(address);
+  return peer ? "client " + ipc::to_string(peer->first) : "the client";
+}
+
+/// Whom the certificate must name, and SNI (RFC 6066: never an address).
+Result<> expect_name(SSL* ssl, const Settings& settings, const ipc::Uri& uri) {
+  const bool by_address = settings.server_name.empty() && uri.address.has_value();
+  const auto& name = settings.server_name.empty() ? uri.host : settings.server_name;
+  auto* rules = SSL_get0_param(ssl);
+  X509_VERIFY_PARAM_set_hostflags(rules,
+                                  X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+  const int set = by_address ? X509_VERIFY_PARAM_set1_ip_asc(rules, ipc::to_string(*uri.address).c_str())
+                             : SSL_set1_host(ssl, name.c_str());
+  if (set != 1)
+    return fail(Word::bad_request, ipc::printable(name) + " is no name that a certificate can have");
+  if (!by_address && SSL_set_tlsext_host_name(ssl, name.c_str()) != 1)
+    return fail(Word::bad_request, ipc::printable(name) + " is no name for SNI");
+  return {};
+}
+
+void resume(Session& session, const Settings& settings, const ipc::Uri& uri, const std::string& identity) {
+  auto& facts = session.facts();
+  if (!settings.session_cache || facts.psk) return;
+  facts.place = identity + "@" + uri.host + ":" + std::to_string(uri.port_or_default());
+  const auto kept = facts.context->sessions().take(facts.place);
+  if (kept) SSL_set_session(session.raw(), kept.get());
+}
+}  // namespace
+
+Turns& TlsScheme::turns(Helper& helper) {
+  if (!turns_) turns_.emplace(helper.loop());
+  return *turns_;
+}
+
+void TlsScheme::configure(Helper&, ipc::JsonView settings) {
+  auto profiles =
+      ipc::JsonDocument::parse(settings["profiles"].exists() ? settings["profiles"].text() : "{}");
+  if (profiles) profiles_ = std::move(*profiles);
+  contexts_.forget();
+  warned_.clear();
+}
+
+Result<std::shared_ptr<Context>> TlsScheme::context(Helper& helper, ipc::JsonView settings, Role role) {
+  return contexts_.get(settings, role, helper.loop().now(), log_of(helper));
+}
+
+/// The key of an identity whose secret is in the URI.
+Result<TlsScheme::Credentials> TlsScheme::given(Helper& helper, const ipc::DialRequest& request) {
+  const auto& uri = request.uri;
+  auto psk = TRY(psk_from(uri.secret));
+  if (is_weak(uri.secret) && warned_.size() < most_warnings && warned_.insert(uri.user).second)
+    helper.log("warn", "the pre-shared key that a client gives for " + ipc::printable(uri.user, 64) +
+                           " looks easy to guess; `plumb psk new` draws a strong one");
+  return Credentials{TRY(context(helper, request.settings, Role::client)), uri.user, std::move(psk)};
+}
+
+/// The key of an identity that we hold ourselves: a line in the profile's psk_file, or the profile of that
+/// name.
+Result<TlsScheme::Credentials> TlsScheme::stored(Helper& helper, const ipc::DialRequest& request) {
+  const auto& identity = request.uri.user;
+  auto own = TRY(context(helper, request.settings, Role::client));
+  if (const auto* psk = own->psks().find(identity)) return Credentials{std::move(own), identity, *psk};
+  const auto profile = profiles_ ? profiles_->root()[identity] : ipc::JsonView{};
+  if (!profile.exists())
+    return fail(Word::auth, "no key is known for the identity " + ipc::printable(identity, 64) +
+                                ": it needs a line in psk_file, or a profile [tls." +
+                                ipc::printable(identity, 64) + "]");
+  auto named = TRY(context(helper, profile, Role::client));
+  if (const auto* psk = named->psks().find(identity)) return Credentials{std::move(named), identity, *psk};
+  if (named->settings().certificate.empty())
+    return fail(Word::auth, "[tls." + ipc::printable(identity, 64) +
+                                "] holds neither a certificate nor a pre-shared key");
+  return Credentials{std::move(named)};
+}
+
+Result<TlsScheme::Credentials> TlsScheme::credentials(Helper& helper, const ipc::DialRequest& request) {
+  if (!request.uri.secret.empty()) return given(helper, request);
+  if (!request.uri.user.empty()) return stored(helper, request);
+  auto own = TRY(context(helper, request.settings, Role::client));
+  const auto& identity = own->settings().identity;
+  if (identity.empty() || own->psks().empty()) return Credentials{std::move(own)};
+  const auto* psk = own->psks().find(identity);
+  if (psk == nullptr)
+    return fail(Word::auth, "psk_file " + own->settings().psk_file + " has no key for the identity " +
+                                ipc::printable(identity, 64));
+  return Credentials{own, identity, *psk};
+}
+
+Result<std::unique_ptr<Session>> TlsScheme::client_session(Helper& helper, ipc::Fd socket,
+                                                           const ipc::DialRequest& request) {
+  auto with = TRY(credentials(helper, request));
+  const auto& settings = with.context->settings();
+  auto session = TRY(Session::make(std::move(socket), with.context, ipc::printable(request.uri.host, 128)));
+  session->facts().psk = std::move(with.psk);
+  session->facts().identity = with.identity;
+  session->facts().whole_messages =
+      request.incoming.message.params["framing"].string_or("bytes") != ipc::to_string(ipc::Framing::bytes);
+  if (session->facts().psk && !offer_psk(session->raw()))
+    return fail(Word::internal, "cannot offer a pre-shared key: " + take_reason());
+  TRY(expect_name(session->raw(), settings, request.uri));
+  SSL_set_tlsext_status_type(session->raw(), TLSEXT_STATUSTYPE_ocsp);
+  resume(*session, settings, request.uri, request.uri.user);
+  return session;
+}
+
+ipc::Progress TlsScheme::after_connect(Helper& helper, ipc::Fd socket, const ipc::DialRequest& request,
+                                       ipc::OnEstablished done) {
+  auto session = client_session(helper, std::move(socket), request);
+  if (!session) return std::unexpected(std::move(session).error());
+  return Handshake::begin(helper.loop(), turns(helper), std::move(*session), std::move(done));
+}
+
+Result<std::shared_ptr<void>> TlsScheme::listener_context(Helper& helper, const ipc::ListenRequest& request) {
+  TRY(context(helper, request.settings, Role::server));
+  const auto text = request.settings.exists() ? request.settings.text() : std::string("{}");
+  return std::make_shared<Profile>(Profile{TRY(ipc::JsonDocument::parse(text))});
+}
+
+Result<std::unique_ptr<Session>> TlsScheme::server_session(Helper& helper, ipc::Fd socket,
+                                                           const std::shared_ptr<void>& profile) {
+  const auto settings = static_cast<const Profile*>(profile.get())->settings.root();
+  auto peer = peer_text(socket.borrow());
+  return Session::make(std::move(socket), TRY(context(helper, settings, Role::server)), std::move(peer));
+}
+
+ipc::Progress TlsScheme::after_accept(Helper& helper, ipc::Fd socket, const std::shared_ptr<void>& profile,
+                                      ipc::OnEstablished done) {
+  auto session = server_session(helper, std::move(socket), profile);
+  if (!session) return std::unexpected(std::move(session).error());
+  return Handshake::begin(helper.loop(), turns(helper), std::move(*session), std::move(done));
+}
+
+Result<ipc::Handover> TlsScheme::hand_over(Helper& helper, std::unique_ptr<ipc::Stream> stream) {
+  auto* session = dynamic_cast<Session*>(stream.get());
+  // A spare connection whose hop was made through our relay: that goes on as it is.
+  if (session == nullptr) {
+    auto socket = std::move(static_cast<ipc::SocketStream&>(*stream)).take();
+    ipc::prepare_for_handover(socket.borrow());
+    return ipc::Handover{std::move(socket), "relay"};
+  }
+  auto [theirs, ours] = TRY(plain_pair(session->facts().whole_messages));
+  session->begin_relay();
+  session->tell_fault([&helper](const ipc::Error& fault) { helper.log("warn", fault.text); });
+  const ipc::RelayOptions options{.framing = ipc::Framing::bytes,
+                                  .idle = session->facts().context->settings().idle_timeout};
+  helper.relay(std::move(stream), std::move(ours), options);
+  return ipc::Handover{std::move(theirs), "relay"};
+}
+}  // namespace tlsd

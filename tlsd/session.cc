@@ -1,0 +1,144 @@
+#include "tlsd/session.hh"
+
+#include <sys/socket.h>
+#include <uv.h>
+
+#include <algorithm>
+
+#include "tlsd/fault.hh"
+
+namespace tlsd {
+namespace {
+using ipc::Io;
+
+constexpr std::size_t most_at_once = 64 * 1024;  // four records: what fits into the second-level cache
+constexpr std::size_t read_ahead = 64 * 1024;
+}  // namespace
+
+ipc::Result<std::unique_ptr<Session>> Session::make(ipc::Fd socket, std::shared_ptr<Context> context,
+                                                    std::string peer) {
+  ERR_clear_error();
+  Ssl ssl{SSL_new(context->raw())};
+  if (!ssl || SSL_set_fd(ssl.get(), socket.borrow()) != 1)
+    return ipc::fail(ipc::Word::internal, "SSL_new: " + take_reason());
+  const bool client = context->role() == Role::client;
+  auto facts = std::make_unique<Facts>(Facts{.context = std::move(context), .peer = std::move(peer)});
+  if (client) {
+    SSL_set_connect_state(ssl.get());
+  } else {
+    SSL_set_accept_state(ssl.get());
+  }
+  return std::make_unique<Session>(std::move(socket), std::move(ssl), std::move(facts));
+}
+
+Session::Session(ipc::Fd socket, Ssl ssl, std::unique_ptr<Facts> facts)
+    : socket_{std::move(socket)}, facts_{std::move(facts)}, ssl_{std::move(ssl)} {
+  SSL_set_app_data(ssl_.get(), facts_.get());
+}
+
+Session::~Session() {
+  // OpenSSL forgets the session of a connection that was freed without a recorded shutdown.
+  if (!broken_) SSL_set_shutdown(ssl_.get(), SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+  SSL_set_quiet_shutdown(ssl_.get(), 1);
+}
+
+/// Sorts what an OpenSSL call returned.
+Io Session::outcome(int returned, int& wants) {
+  wants = 0;
+  if (returned == 1) return Io::done;
+  const int error = SSL_get_error(ssl_.get(), returned);
+  if (error == SSL_ERROR_WANT_READ) wants = UV_READABLE;
+  if (error == SSL_ERROR_WANT_WRITE) wants = UV_WRITABLE;
+  if (wants != 0) return Io::again;
+  broken_ = broken_ || error != SSL_ERROR_ZERO_RETURN;
+  return Io::closed;
+}
+
+Io Session::shake_hands() {
+  ERR_clear_error();
+  return outcome(SSL_do_handshake(ssl_.get()), wants_);
+}
+
+Io Session::look_for_first_word() {
+  char byte = 0;
+  std::size_t size = 0;
+  ERR_clear_error();
+  const auto io = outcome(SSL_peek_ex(ssl_.get(), &byte, 1, &size), wants_);
+  if (io == Io::done) holds_more_ = true;
+  // An end in order is a word, too: whoever reads will see it.
+  return (io == Io::closed && !broken_) || facts_->got_ticket ? Io::done : io;
+}
+
+void Session::begin_relay() {
+  SSL_set_read_ahead(ssl_.get(), 1);
+  SSL_set_default_read_buffer_len(ssl_.get(), read_ahead);
+}
+
+ipc::Transfer Session::read(std::span<char> buffer) {
+  buffer = buffer.first(std::min(buffer.size(), most_at_once));
+  std::size_t total = 0;
+  while (total < buffer.size()) {
+    std::size_t size = 0;
+    ERR_clear_error();
+    const auto io =
+        outcome(SSL_read_ex(ssl_.get(), buffer.data() + total, buffer.size() - total, &size), read_wants_);
+    total += size;
+    if (io == Io::done) continue;
+    holds_more_ = io == Io::closed && total > 0;  // the end is told by the next call
+    if (total > 0) return {.size = total};
+    if (io == Io::closed && broken_) note_fault();
+    return {.io = io, .broken = io == Io::closed && broken_};
+  }
+  holds_more_ = SSL_has_pending(ssl_.get()) == 1;
+  return {.size = total};
+}
+
+ipc::Transfer Session::write(std::string_view bytes) {
+  bytes = bytes.substr(0, most_at_once);
+  std::size_t total = 0;
+  while (total < bytes.size()) {
+    std::size_t size = 0;
+    ERR_clear_error();
+    const auto io =
+        outcome(SSL_write_ex(ssl_.get(), bytes.data() + total, bytes.size() - total, &size), write_wants_);
+    total += size;
+    if (io == Io::done) continue;
+    if (total > 0) return {.size = total};
+    if (io == Io::closed) note_fault();
+    return {.io = io, .broken = io == Io::closed};
+  }
+  return {.size = total};
+}
+
+/// The first fault is the one that tells why.
+void Session::note_fault() {
+  if (fault_) return;
+  fault_ = fault_after_handshake(*this);
+  if (teller_) teller_(*fault_);
+}
+
+Io Session::finish() {
+  if (finished_) return Io::done;
+  if (broken_) return Io::closed;
+  ERR_clear_error();
+  const int returned = SSL_shutdown(ssl_.get());
+  const int error = returned < 0 ? SSL_get_error(ssl_.get(), returned) : SSL_ERROR_NONE;
+  ERR_clear_error();
+  write_wants_ = error == SSL_ERROR_WANT_WRITE ? UV_WRITABLE : 0;
+  if (write_wants_ != 0) return Io::again;
+  finished_ = true;
+  ::shutdown(borrow(), SHUT_WR);
+  return Io::done;
+}
+
+void Session::make_abrupt() {
+  const linger at_once{.l_onoff = 1, .l_linger = 0};
+  ::setsockopt(borrow(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
+int Session::events(bool to_read, bool to_write) const {
+  const int reads = read_wants_ != 0 ? read_wants_ : UV_READABLE;
+  const int writes = write_wants_ != 0 ? write_wants_ : UV_WRITABLE;
+  return (to_read ? reads : 0) | (to_write ? writes : 0);
+}
+}  // namespace tlsd

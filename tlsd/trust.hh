@@ -1,0 +1,26 @@
+// Who is trusted to vouch for a peer.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "ipc/error.hh"
+#include "tlsd/openssl.hh"
+
+namespace tlsd {
+
+/// Pre-shared key suites of TLS 1.2, forward secret ones first.
+constexpr const char* psk_ciphers =
+    "kECDHEPSK+CHACHA20:kDHEPSK+AESGCM:kDHEPSK+CHACHA20:kPSK+AESGCM:kPSK+CHACHA20";
+
+inline void free_names(STACK_OF(X509_NAME) * names) { sk_X509_NAME_pop_free(names, X509_NAME_free); }
+using Names = std::unique_ptr<STACK_OF(X509_NAME), Release<free_names>>;
+
+/// A store of these PEM files and hashed directories; without any, OpenSSL's default store (SSL_CERT_FILE,
+/// SSL_CERT_DIR). With `crls` no certificate passes that one of them revokes or that none of them covers.
+ipc::Result<Store> make_trust(const std::vector<std::string>& anchors, const std::vector<std::string>& crls);
+/// What the default store is read from: to be watched.
+std::vector<std::string> system_trust_files();
+/// The names of the authorities in a store: what clients are told to bring a certificate of.
+Names names_of(X509_STORE* store);
+
+}  // namespace tlsd
