@@ -74,11 +74,35 @@ void add_events(CLI::App& app, Request& request) {
   app.add_flag("-f,--follow", request.follow, "and those to come, until interrupted");
 }
 
+void add_ca(CLI::App& app, Request& request) {
+  app.add_option("ACTION", request.action, "init, issue or revoke")
+      ->type_name("")
+      ->required()
+      ->check(CLI::IsMember({"init", "issue", "revoke"}));
+  app.add_option("NAME", request.subject, "a host name, address or user name (init: of the authority)")
+      ->type_name("");
+  app.add_option("--name", request.names, "a further host name or address in the certificate")
+      ->type_name("NAME")
+      ->allow_extra_args(false);
+  app.add_flag("--client", request.for_client, "for dialling only");
+  app.add_flag("--server", request.for_server, "for listening only");
+  app.add_option("--days", request.days, "how long it is valid")
+      ->check(CLI::Range(1, 36'500))
+      ->type_name("N");
+  app.add_option("--dir", request.directory, "directory of the authority (plumb-ca)")->type_name("DIR");
+  app.add_flag("--force", request.force, "replace a certificate of the same name");
+}
+
+void add_psk(CLI::App& app, Request& request) {
+  app.add_option("ACTION", request.action, "new")->type_name("")->required()->check(CLI::IsMember({"new"}));
+  app.add_option("IDENTITY", request.subject, "whose key it will be")->type_name("");
+}
+
 using AddOptions = void (*)(CLI::App&, Request&);
 AddOptions options_of(std::string_view command) {
   constexpr std::pair<std::string_view, AddOptions> table[] = {
-      {"connect", add_connect}, {"serve", add_serve},   {"ping", add_ping},
-      {"explain", add_explain}, {"reload", add_reload}, {"events", add_events}};
+      {"connect", add_connect}, {"serve", add_serve},   {"ping", add_ping}, {"explain", add_explain},
+      {"reload", add_reload},   {"events", add_events}, {"ca", add_ca},     {"psk", add_psk}};
   for (const auto& [name, add] : table)
     if (name == command) return add;
   return [](CLI::App&, Request&) {};

@@ -33,6 +33,13 @@ struct Request {
   std::string since{};                    ///< events
   int count = -1;                         ///< events
   bool follow = false;                    ///< events
+  std::string action{};                   ///< ca: init, issue, revoke; psk: new
+  std::string directory{};                ///< ca
+  std::vector<std::string> names{};       ///< ca issue: further names
+  int days = 0;                           ///< ca; 0: the default
+  bool for_client = false;                ///< ca issue
+  bool for_server = false;                ///< ca issue
+  bool force = false;                     ///< ca issue
 
   ipc::Milliseconds patience() const { return ipc::Milliseconds{static_cast<std::int64_t>(timeout * 1000)}; }
   /// A URI, not the name of a service.
@@ -61,6 +68,8 @@ int run_reload(const Request& request);
 int run_confirm(const Request& request);
 int run_events(const Request& request);
 int run_metrics(const Request& request);
+int run_ca(const Request& request);
+int run_psk(const Request& request);
 int run_version(const Request& request);
 
 }  // namespace plumb

@@ -31,7 +31,7 @@ Test(plumb, every_command_has_help_with_a_usage_line_and_an_example) {
   const auto top = kit::run(plumb({"--help"}));
   cr_assert_eq(top.status, 0);
   for (const auto* command : {"connect", "serve", "ping", "ls", "status", "explain", "rules", "reload",
-                              "confirm", "events", "metrics", "version"}) {
+                              "confirm", "events", "metrics", "ca", "psk", "version"}) {
     cr_assert(has(top.output, std::string("\n  ") + command + " "), "%s", command);
     const auto help = kit::run(plumb({command, "--help"}));
     cr_assert_eq(help.status, 0);

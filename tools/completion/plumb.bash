@@ -2,7 +2,7 @@
 # A test compares the tables below with `plumb --help` and `plumb COMMAND --help`.
 
 _plumb_commands() {
-  echo connect serve ping ls status explain rules reload confirm events metrics version
+  echo connect serve ping ls status explain rules reload confirm events metrics ca psk version
 }
 
 # The options of one command; without a command, those that may stand before it.
@@ -14,6 +14,8 @@ _plumb_options() {
     ping) own="--networkd --timeout" ;;
     explain) own="--networkd --as --in --from" ;;
     reload) own="--confirm" ;;
+    ca) own="init issue revoke --client --server --name --days --dir --force" ;;
+    psk) own="new" ;;
     events) own="--since --count -f --follow" ;;
   esac
   echo $own --json --rundir -h --help
