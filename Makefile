@@ -26,12 +26,14 @@ cxxflags-debug   := -O0 -g
 # No vptr checks: each opens a pipe and lies when a test takes all descriptors away.
 cxxflags-asan    := -O0 -g1 -fsanitize=address,undefined -fno-sanitize=vptr -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 cxxflags-tsan    := -O1 -g -fsanitize=thread
+cxxflags-fuzz    := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-omit-frame-pointer -fno-sanitize-recover=undefined -DFUZZING
 ldflags-release  := -Wl,-z,relro,-z,now -Wl,--as-needed
 ldflags-debug    :=
 ldflags-asan     := -fsanitize=address,undefined
 ldflags-tsan     := -fsanitize=thread
-ifeq ($(filter $(variant),release debug asan tsan),)
-$(error variant=$(variant) is none of release debug asan tsan)
+ldflags-fuzz     := -fsanitize=address,undefined,fuzzer
+ifeq ($(filter $(variant),release debug asan tsan fuzz),)
+$(error variant=$(variant) is none of release debug asan tsan fuzz)
 endif
 flags := $(defines) $(warnings) $(cxxflags-$(variant)) -fPIC -fvisibility-inlines-hidden -I. -Ilibipc/include $(EXTRA)
 
@@ -70,13 +72,34 @@ $(obj)/%.o: %.cc
 	$(Q)$(CXX) $(standard) $(flags) -MMD -MP -c $< -o $@
 
 # --- tests: one Criterion program over the rooms of every daemon (their mains excepted) and the real binaries
-test_objs := $(call objects,tests/unit) $(call objects,tests/e2e) $(foreach d,$(daemons) plumb,$(call parts,$(d)))
+test_objs := $(call objects,tests/unit) $(call objects,tests/e2e) $(call objects,tests/fuzz) $(foreach d,$(daemons) plumb,$(call parts,$(d)))
 .PHONY: tests
 tests: all $(bin)/tests $(bin)/ipc-c-test
 $(bin)/tests: $(test_objs) $(lib)/libipc.a
 	@mkdir -p $(@D)
 	$(Q)echo "  LINK $@"
 	$(Q)$(CXX) $(ldflags-$(variant)) $^ $(libs-tests) $(libs-ipc) -pthread -o $@
+
+# --- the pure half of plumberd, which links without the rest: rules, routes, configuration
+policy_objs := $(patsubst %,$(obj)/plumberd/%.o,$(filter config% consider document fields hidden judge match \
+  nearest principals ranges report route rule% selector supposed toml_scan uri_pattern,\
+  $(patsubst plumberd/%.cc,%,$(wildcard plumberd/*.cc))))
+
+# --- fuzzing: make fuzz-rules [fuzz_args=-max_total_time=60]; findings belong into tests/fuzz/corpus/NAME
+fuzz_args ?=
+fuzz_names := $(patsubst tests/fuzz/%.cc,%,$(wildcard tests/fuzz/*.cc))
+ifeq ($(variant),fuzz)
+$(bin)/fuzz-%: $(obj)/tests/fuzz/%.o $(policy_objs) $(lib)/libipc.a
+	@mkdir -p $(@D)
+	$(Q)echo "  LINK $@"
+	$(Q)$(CXX) $(ldflags-$(variant)) $^ $(libs-plumberd) $(libs-ipc) -pthread -o $@
+.SECONDARY: $(patsubst %,$(obj)/tests/fuzz/%.o,$(fuzz_names))
+endif
+.PHONY: $(addprefix fuzz-,$(fuzz_names))
+$(addprefix fuzz-,$(fuzz_names)): fuzz-%:
+	@$(MAKE) --no-print-directory variant=fuzz CXX=clang++-16 build/fuzz-clang++-16/bin/fuzz-$*
+	@mkdir -p build/fuzz-clang++-16/corpus-$*
+	build/fuzz-clang++-16/bin/fuzz-$* build/fuzz-clang++-16/corpus-$* tests/fuzz/corpus/$* $(fuzz_args)
 
 # --- the benchmark kit: figures for people to read, no test (docs/benchmarks.md)
 #   make bench [only=dial,threads,after,idle,relay,warm] [quick=1]
@@ -87,7 +110,7 @@ $(bin)/bench: $(filter-out %/judge_bench.o,$(call objects,tests/bench)) $(lib)/l
 	@mkdir -p $(@D)
 	$(Q)echo "  LINK $@"
 	$(Q)$(CXX) $(ldflags-$(variant)) $^ $(libs-ipc) -pthread -o $@
-$(bin)/judge-bench: $(obj)/tests/bench/judge_bench.o $(call parts,plumberd) $(lib)/libipc.a
+$(bin)/judge-bench: $(obj)/tests/bench/judge_bench.o $(policy_objs) $(lib)/libipc.a
 	@mkdir -p $(@D)
 	$(Q)echo "  LINK $@"
 	$(Q)$(CXX) $(ldflags-$(variant)) $^ $(libs-plumberd) $(libs-ipc) -pthread -o $@

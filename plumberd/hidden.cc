@@ -11,6 +11,10 @@ namespace {
 using Selects = Selector::Kind;
 using Host = Selector::Host;
 
+// Rules that differ in nothing the index knows (users that do not exist, a thousand times) would make this
+// quadratic; of those only so many are compared with each other.
+constexpr std::size_t most_compared = 4096;
+
 /// One selector of one rule.
 struct Part {
   const RuleTable& table;
@@ -113,7 +117,9 @@ std::vector<Hidden> hidden_rules(const RuleSet& rules) {
     CandidateLists candidates;
     rules.index().find(all[number].direction(), probe, candidates);
     std::optional<Hidden> found;
-    for (auto by = candidates.next(); by < number; by = candidates.next()) {
+    std::size_t compared = 0;
+    for (auto by = candidates.next(); by < number && compared < most_compared; by = candidates.next()) {
+      ++compared;
       const bool same = RuleTable::same_source(all[by], all[number]);
       if ((found && !same) || !covers(rules.table(), all[by], all[number])) continue;
       found = Hidden{number, by, same};

@@ -1,6 +1,7 @@
 // FrameReader: however the bytes arrive the same messages come out, each can be said back, and nothing is
 // held but what arrived. The first byte chooses the framing and the size of the pieces.
 #include "ipc/frame.hh"
+#include "tests/fuzz/fuzz.hh"
 
 #include <cstdint>
 #include <cstdlib>
@@ -57,7 +58,9 @@ Outcome read(Framing framing, std::string_view bytes, std::size_t piece, std::si
 }
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+FUZZ_TARGET(frame)
+
+int fuzz_frame(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const auto framing = (data[0] & 1) != 0 ? Framing::ipc1 : Framing::ipc07;
   const auto largest = (data[0] & 2) != 0 ? std::size_t{16} : largest_payload(framing);

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "ipc/name.hh"
+#include "tests/fuzz/fuzz.hh"
 
 namespace {
 using namespace ipc;
@@ -47,7 +48,9 @@ void as_answer(const Frame& frame) {
 }
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+FUZZ_TARGET(hop)
+
+int fuzz_hop(const std::uint8_t* data, std::size_t size) {
   FrameReader reader{Framing::ipc07, largest_hop};
   const auto frame = frame_of(reader, {reinterpret_cast<const char*>(data), size});
   as_dialler(frame);
