@@ -1,71 +1,125 @@
-// libuv behind four owning types. A callback may destroy its own handle: libuv's memory lives until its close
-// callback ran.
+// The loop: descriptors and timers by itself, everything else through libuv, behind four owning types. A
+// callback may destroy its own handle: the memory lives until the callback has returned.
 #pragma once
 #include <uv.h>
 
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <vector>
 
 #include "ipc/fd.hh"
 
 namespace ipc {
 
 using Milliseconds = std::chrono::milliseconds;
+class Loop;
 
+namespace detail {
+/// What an event or a callback may still be in when it is given up: it lives until the turn's end.
+struct Retirable {
+  virtual ~Retirable() = default;
+};
+
+/// One descriptor in the loop's epoll set, while `events` are wanted.
+struct Watch : Retirable {
+  Watch(Loop& its_loop, int its_fd, std::function<void(int)> its_callback)
+      : loop{its_loop}, fd{its_fd}, callback{std::move(its_callback)} {}
+  /// False when epoll refuses the descriptor.
+  bool want(int wanted);
+
+  Loop& loop;
+  int fd;
+  std::function<void(int)> callback;
+  int events = 0;
+  bool stopped = false;
+};
+
+/// One entry of the loop's `alarms_`, while it is set.
+struct Alarm : Retirable {
+  Alarm(Loop& its_loop, std::function<void()> its_callback, std::uint64_t its_repeat)
+      : loop{its_loop}, callback{std::move(its_callback)}, repeat{its_repeat} {}
+  void set(std::uint64_t due);
+  void unset();
+
+  Loop& loop;
+  std::function<void()> callback;
+  std::uint64_t repeat;
+  std::multimap<std::uint64_t, Alarm*>::iterator place{};
+  bool is_set = false;
+};
+
+struct Retire {
+  void operator()(Watch* watch) const;
+  void operator()(Alarm* alarm) const;
+};
+}  // namespace detail
+
+/// What every dial uses is done here and not by libuv. Descriptors are watched with an epoll set of our own,
+/// of which libuv's is one member: a client that connects, asks once and leaves costs two epoll_ctl(2)
+/// instead of the five of uv_poll_t. Timers, mostly deadlines that never come, need no turn of libuv's loop
+/// to be dropped.
 class Loop {
  public:
   Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
-  /// Every handle must be gone; runs the loop once more so that close callbacks are served.
+  /// Every handle must be gone; runs libuv once more so that close callbacks are served.
   ~Loop();
-  void run() { uv_run(&loop_, UV_RUN_DEFAULT); }
-  void stop() { uv_stop(&loop_); }
+  /// Until `stop`, or until nothing is left to wait for.
+  void run();
+  void stop() { stopping_ = true; }
   /// Monotonic milliseconds, read once per turn of the loop.
   std::uint64_t now() const { return uv_now(&loop_); }
   /// Runs `task` in a later turn of the loop, never from inside the caller.
-  void post(std::function<void()> task);
-  uv_loop_t* raw() { return &loop_; }
+  void post(std::function<void()> task) { posted_.push_back(std::move(task)); }
+  /// For libuv's own requests and handles (uv_spawn, uv_getaddrinfo, ...); ask again for each.
+  uv_loop_t* raw() {
+    touched_ = true;  // libuv arms new watchers only when it runs
+    return &loop_;
+  }
 
  private:
+  friend struct detail::Watch;
+  friend struct detail::Alarm;
+  friend struct detail::Retire;
+  bool is_alive() const;
+  void run_posted();
+  void run_alarms();
+  void run_libuv();
+  int timeout() const;
+  void wait();
+  void bury_retired();
+
   uv_loop_t loop_{};
+  Fd epoll_;
+  std::vector<std::function<void()>> posted_;
+  std::multimap<std::uint64_t, detail::Alarm*> alarms_;  ///< by the time they are due
+  std::vector<std::unique_ptr<detail::Retirable>> retired_, dying_;
+  std::size_t watched_ = 0;
+  bool stopping_ = false;
+  bool touched_ = false;
 };
 
-namespace detail {
-template <class Handle, class Callback>
-struct Watched {
-  Handle handle{};
-  Callback callback{};
-};
-/// Frees in the close callback, as libuv demands; a late event sees data == nullptr and does nothing.
-struct CloseWatched {
-  template <class Handle, class Callback>
-  void operator()(Watched<Handle, Callback>* watched) const {
-    watched->handle.data = nullptr;
-    uv_close(reinterpret_cast<uv_handle_t*>(&watched->handle),
-             [](uv_handle_t* done) { delete reinterpret_cast<Watched<Handle, Callback>*>(done); });
-  }
-};
-template <class Handle, class Callback>
-using Owned = std::unique_ptr<Watched<Handle, Callback>, CloseWatched>;
-}  // namespace detail
-
-/// Readiness of one descriptor (level triggered). The descriptor stays the caller's and must outlive the
-/// watch or be stopped first.
+/// Readiness of one descriptor (level triggered), which becomes non-blocking. The descriptor stays the
+/// caller's and must outlive the watch or be stopped first.
 class Poll {
  public:
-  using Callback = std::function<void(int events)>;  ///< UV_READABLE | UV_WRITABLE | UV_DISCONNECT; errors
-                                                     ///< arrive as all of them
+  /// UV_READABLE | UV_WRITABLE | UV_DISCONNECT; an error arrives as all of them, again and again until it is
+  /// fetched or the watch stopped.
+  using Callback = std::function<void(int events)>;
   Poll() = default;
+  /// A descriptor that epoll refuses (a plain file) will never be ready: the watch is then empty.
   Poll(Loop& loop, int fd, int events, Callback callback);
+  /// 0: nothing is reported, not even errors.
   void change(int events);
-  void stop() { handle_.reset(); }
-  explicit operator bool() const { return handle_ != nullptr; }
+  void stop() { watch_.reset(); }
+  explicit operator bool() const { return watch_ != nullptr; }
 
  private:
-  detail::Owned<uv_poll_t, Callback> handle_;
+  std::unique_ptr<detail::Watch, detail::Retire> watch_;
 };
 
 class Timer {
@@ -74,11 +128,11 @@ class Timer {
   Timer() = default;
   /// Fires once after `delay`, or with `repeat` again and again.
   Timer(Loop& loop, Milliseconds delay, Callback callback, Milliseconds repeat = Milliseconds{0});
-  void stop() { handle_.reset(); }
-  explicit operator bool() const { return handle_ != nullptr; }
+  void stop() { alarm_.reset(); }
+  explicit operator bool() const { return alarm_ != nullptr; }
 
  private:
-  detail::Owned<uv_timer_t, Callback> handle_;
+  std::unique_ptr<detail::Alarm, detail::Retire> alarm_;
 };
 
 class Signal {
@@ -88,7 +142,11 @@ class Signal {
   Signal(Loop& loop, int number, Callback callback);
 
  private:
-  detail::Owned<uv_signal_t, Callback> handle_;
+  struct Handle;
+  struct Close {
+    void operator()(Handle* handle) const;
+  };
+  std::unique_ptr<Handle, Close> handle_;
 };
 
 }  // namespace ipc
