@@ -61,19 +61,24 @@ void write_outcome(ipc::JsonWriter& json, const Decision& d) {
 }
 
 /// NAME=VALUE; a value with blanks or quotes is quoted, its own quotes escaped.
-void add_field(fmt::memory_buffer& out, std::string_view name, std::string_view value) {
+void add_field(std::string& out, std::string_view name, std::string_view value) {
   if (value.empty()) return;
-  fmt::format_to(std::back_inserter(out), " {}=", name);
-  if (value.find_first_of(" \"") == value.npos) return out.append(value.data(), value.data() + value.size());
-  out.push_back('"');
+  ((out += ' ') += name) += '=';
+  if (value.find(' ') == value.npos && value.find('"') == value.npos) return static_cast<void>(out += value);
+  out += '"';
   for (const char c : value) {
-    if (c == '"') out.push_back('\\');
-    out.push_back(c);
+    if (c == '"') out += '\\';
+    out += c;
   }
-  out.push_back('"');
+  out += '"';
 }
 
-void add_rule_fields(fmt::memory_buffer& out, const Decision& d) {
+void add_number(std::string& out, std::string_view name, std::uint64_t value) {
+  const fmt::format_int digits{value};
+  add_field(out, name, {digits.data(), digits.size()});
+}
+
+void add_rule_fields(std::string& out, const Decision& d) {
   add_field(out, "rule", d.rule);
   add_field(out, "at", d.rule_at);
   add_field(out, "would-deny", d.audited);
@@ -107,22 +112,29 @@ std::string to_json(const Decision& d) {
   return text;
 }
 
+// Written for every dial: appended to, not formatted.
 std::string to_line(const Decision& d) {
-  fmt::memory_buffer out;
   const auto word = d.verdict == Decision::Verdict::allow && d.failed ? "fail" : to_string(d.verdict);
-  fmt::format_to(std::back_inserter(out), "{} {}", word == "none" ? "fail" : word, to_string(d.direction));
+  std::string out;
+  out.reserve(256);
+  ((out += word == "none" ? "fail" : word) += ' ') += to_string(d.direction);
   add_field(out, "service", ipc::printable(d.asked));
   if (d.opened != d.asked) add_field(out, "opened", ipc::printable(d.opened));
-  if (d.client.known) fmt::format_to(std::back_inserter(out), " uid={} pid={}", d.client.uid, d.client.pid);
+  if (d.client.known) add_number(out, "uid", d.client.uid);
+  if (d.client.known) add_number(out, "pid", static_cast<std::uint64_t>(d.client.pid));
   add_field(out, "peer", ipc::printable(d.peer));
   add_rule_fields(out, d);
   add_field(out, "path", d.path);
   if (d.failed) add_field(out, "error", ipc::to_string(d.error.word));
   if (d.failed && d.verdict != Decision::Verdict::deny)
     add_field(out, "message", ipc::printable(d.error.text));
-  fmt::format_to(std::back_inserter(out), " id={} generation={} ms={:.3f}", d.id, d.generation,
-                 d.ms_route + d.ms_judge + d.ms_dial);
-  return fmt::to_string(out);
+  add_number(out, "id", d.id);
+  add_number(out, "generation", d.generation);
+  const auto us = static_cast<std::uint64_t>((d.ms_route + d.ms_judge + d.ms_dial) * 1000);
+  add_number(out, "ms", us / 1000);
+  const fmt::format_int thousandths{us % 1000 + 1000};
+  (out += '.') += std::string_view(thousandths.data() + 1, 3);
+  return out;
 }
 
 ipc::Error denial(const Decision& decision, bool disclose) {

@@ -101,19 +101,17 @@ std::string find_program(const std::string& name) {
 
 ipc::Result<> check_socket(int fd) {
   int type = 0;
-  int domain = 0;
   socklen_t size = sizeof type;
   if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0)
     return ipc::fail(ipc::Word::bad_request, "it is no socket");
-  size = sizeof domain;
-  ::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size);
-  const bool known = (domain == AF_INET || domain == AF_INET6 || domain == AF_UNIX) &&
-                     (type == SOCK_STREAM || type == SOCK_DGRAM || type == SOCK_SEQPACKET);
-  if (!known) return ipc::fail(ipc::Word::bad_request, "it is a socket of another family or type");
   sockaddr_storage peer{};
   size = sizeof peer;
   if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0)
     return ipc::fail(ipc::Word::bad_request, "it is not connected");
+  const int domain = peer.ss_family;
+  const bool known = (domain == AF_INET || domain == AF_INET6 || domain == AF_UNIX) &&
+                     (type == SOCK_STREAM || type == SOCK_DGRAM || type == SOCK_SEQPACKET);
+  if (!known) return ipc::fail(ipc::Word::bad_request, "it is a socket of another family or type");
   return {};
 }
 

@@ -7,7 +7,9 @@
 
 namespace plumberd {
 namespace {
-constexpr int accepts_per_turn = 64;
+// The loop announces whoever else waits; looking for them with one accept too many costs more than a turn
+// does (the kernel makes the socket first and then finds nobody).
+constexpr int accepts_per_turn = 1;
 constexpr ipc::Milliseconds accept_pause{50};
 
 std::string connect_result(const Connection& connection, const Decision* decision) {

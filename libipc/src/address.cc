@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <span>
 
@@ -56,8 +57,13 @@ std::optional<Address> parse_address(std::string_view text) {
 
 std::string to_string(const Address& address) {
   char buffer[INET6_ADDRSTRLEN] = {};
-  ::inet_ntop(address.v6 ? AF_INET6 : AF_INET, address.bytes.data(), buffer, sizeof buffer);
-  return buffer;
+  if (address.v6) return ::inet_ntop(AF_INET6, address.bytes.data(), buffer, sizeof buffer);
+  char* end = buffer;  // by hand: several times a dial, and inet_ntop goes through sprintf
+  for (std::size_t i = 0; i < 4; ++i) {
+    if (i > 0) *end++ = '.';
+    end = std::to_chars(end, buffer + sizeof buffer, address.bytes[i]).ptr;
+  }
+  return {buffer, end};
 }
 
 Address embedded(const Address& address) {

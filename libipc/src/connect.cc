@@ -137,10 +137,10 @@ void set_tcp_options(int socket) {
     ::setsockopt(socket, level, name, &value, sizeof value);
   };
   set(IPPROTO_TCP, TCP_NODELAY, 1);
-  set(SOL_SOCKET, SO_KEEPALIVE, 1);
   set(IPPROTO_TCP, TCP_KEEPIDLE, 60);
   set(IPPROTO_TCP, TCP_KEEPINTVL, 10);
   set(IPPROTO_TCP, TCP_KEEPCNT, 6);
+  set(SOL_SOCKET, SO_KEEPALIVE, 1);  // last: from then on each of the others would set the timer anew
 }
 
 void prepare_for_handover(int socket) {

@@ -104,10 +104,12 @@ std::string directives_of(std::string_view networkd, std::string_view service) {
 
 std::string printable(std::string_view foreign, std::size_t limit) {
   constexpr std::string_view hex = "0123456789abcdef";
+  const auto is_plain = [](char c) { return c >= 0x20 && c < 0x7f; };
+  if (foreign.size() <= limit && std::ranges::all_of(foreign, is_plain)) return std::string(foreign);
   std::string shown;
   for (const char c : foreign) {
     const auto byte = static_cast<unsigned char>(c);
-    const bool plain = byte >= 0x20 && byte < 0x7f;
+    const bool plain = is_plain(c);
     if (shown.size() + (plain ? 1 : 4) > limit) return shown;
     if (plain) {
       shown += c;

@@ -245,13 +245,14 @@ Result<Uri> parse_uri(std::string_view given) {
 }
 
 std::string mask_secrets(std::string_view text) {
+  if (text.find('@') == text.npos) return std::string(text);
   const auto start = text.find("://");
   if (start == text.npos) return std::string(text);
   const auto end = std::min(text.find_first_of("/?#", start + 3), text.size());
   const auto authority = text.substr(start + 3, end - start - 3);
   const auto at = authority.rfind('@');
   const auto colon = authority.find(':');
-  if (at == authority.npos) return std::string(text);
+  if (at == authority.npos) return std::string(text);  // it was further on
   const auto shown = std::string(text.substr(0, start + 3));
   if (colon < at)
     return shown + std::string(authority.substr(0, colon)) + ":***" +

@@ -1,8 +1,8 @@
 // One SOCK_SEQPACKET connection that speaks JSON-RPC with descriptors, on the loop: calls out, requests in,
 // many under way.
 #pragma once
-#include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -82,7 +82,7 @@ class Channel {
   Handlers handlers_;
   ChannelLimits limits_;
   Poll poll_;
-  std::deque<Queued> queue_;
+  std::list<Queued> queue_;  ///< nearly always empty, and then it holds no memory
   std::unordered_map<std::uint64_t, Call> calls_;
   std::uint64_t next_call_ = 1;
   std::size_t fds_sent_ = 0;
