@@ -65,17 +65,19 @@ int try_connect(const ipc::Fd& socket, const std::string& path) {
 
 std::string program_dir() { return std::filesystem::read_symlink("/proc/self/exe").parent_path().string(); }
 
+std::string fd_dir(pid_t pid) { return pid == 0 ? "/proc/self/fd" : "/proc/" + std::to_string(pid) + "/fd"; }
+
 template <class Visit>
 void each_entry(const std::string& directory, Visit visit) {
   DIR* open = ::opendir(directory.c_str());
   if (open == nullptr) return;
-  const int own = ::dirfd(open);
+  // Of our own descriptors the one that reads them does not count; another process may have one of its
+  // number.
+  const int own = directory == fd_dir(0) ? ::dirfd(open) : -1;
   while (const dirent* entry = ::readdir(open))
     if (entry->d_name[0] != '.' && std::to_string(own) != entry->d_name) visit(std::string(entry->d_name));
   ::closedir(open);
 }
-
-std::string fd_dir(pid_t pid) { return pid == 0 ? "/proc/self/fd" : "/proc/" + std::to_string(pid) + "/fd"; }
 }  // namespace
 
 int Deadline::poll_timeout() const {
