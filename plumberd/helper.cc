@@ -213,7 +213,10 @@ void Helper::on_notification(ipc::Channel::Incoming incoming) {
   auto fd = incoming.take_fd(params["fd"]);
   if (fd && !check_socket(fd->borrow())) fd = ipc::fail(ipc::Word::bad_request, "no connected socket");
   if (!fd) return log_.warn(spec_.name + ": deliver: " + fd.error().text);
-  hooks_.on_deliver(std::string(params["token"].string_or("")), std::move(*fd), params["first"].text());
+  hooks_.on_deliver({.token = std::string(params["token"].string_or("")),
+                     .fd = std::move(*fd),
+                     .path = std::string(params["path"].string_or("direct")),
+                     .first = params["first"].text()});
 }
 
 void Helper::judge(const ipc::Channel::Incoming& incoming) {

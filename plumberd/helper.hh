@@ -46,6 +46,14 @@ struct Inbound {
   ipc::Labels claims{};
 };
 
+/// The socket of an inbound connection that was admitted.
+struct Delivery {
+  std::string token{};
+  ipc::Fd fd{};
+  std::string path{};   ///< "direct", "relay", ...
+  std::string first{};  ///< JSON array of base64 datagrams that came before the socket; may be empty
+};
+
 class Helper {
  public:
   using OnDialled = std::function<void(ipc::Result<Dialled>)>;
@@ -57,7 +65,7 @@ class Helper {
   };
   struct Hooks {
     std::function<void(Inbound, std::function<void(ipc::Result<Admission>)>)> on_accepted;
-    std::function<void(const std::string& token, ipc::Fd fd, std::string first)> on_deliver;
+    std::function<void(Delivery)> on_deliver;
     std::function<void(const std::string& what)> on_restart;
   };
 

@@ -44,6 +44,13 @@ std::uint16_t port_of(const ipc::Labels& labels, std::string_view name) {
   const auto text = label(labels, name);
   return static_cast<std::uint16_t>(std::strtoul(text.c_str(), nullptr, 10));
 }
+
+/// To a datagram helper's peers first as a socket that keeps datagrams apart.
+ipc::Result<ipc::Fd> connect_service(const std::string& path, std::string_view scheme) {
+  if (scheme == "udp")
+    if (auto socket = connect_unix(path, SOCK_SEQPACKET)) return socket;
+  return connect_unix(path, SOCK_STREAM);
+}
 }  // namespace
 
 struct Admissions::Entry {
@@ -145,13 +152,14 @@ void Admissions::expire(const std::string& token) {
   router_.events.publish(std::move(decision));
 }
 
-void Admissions::deliver(const std::string& token, ipc::Fd fd, const std::string& first) {
-  auto found = tokens_.extract(token);
+void Admissions::deliver(Delivery delivery) {
+  const auto& fd = delivery.fd;
+  auto found = tokens_.extract(delivery.token);
   if (found.empty()) return router_.log.warn("a helper delivered a connection without a valid token");
   auto& [decision, service, labels, deadline] = found.mapped();
   auto outcome = ipc::set_blocking(fd.borrow(), true);
-  if (outcome) outcome = router_.registry.deliver(service, fd.borrow(), labels, first);
-  decision.path = outcome ? "direct" : "";
+  if (outcome) outcome = router_.registry.deliver(service, fd.borrow(), labels, delivery.first);
+  decision.path = outcome ? delivery.path : "";
   decision.failed = !outcome;
   if (!outcome) decision.error = std::move(outcome).error();
   router_.stats.count(decision);
@@ -161,7 +169,7 @@ void Admissions::deliver(const std::string& token, ipc::Fd fd, const std::string
 /// An unguarded service: the helper relays between the peer and its UNIX socket.
 void Admissions::connect(Entry entry) {
   Ask ask{.service = entry.service, .hops = entry.inbound.hops, .from_outside = true};
-  auto socket = connect_unix(router_.rundir.file(entry.service), SOCK_STREAM);
+  auto socket = connect_service(router_.rundir.file(entry.service), label(entry.inbound.labels, "scheme"));
   if (!socket) return refuse(entry, std::move(socket).error());
   auto owner = Identity::of_peer(socket->borrow());
   if (!owner) return refuse(entry, std::move(owner).error());

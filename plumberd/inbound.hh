@@ -21,7 +21,7 @@ class Admissions {
   /// done.
   void admit(Inbound inbound, Answer answer);
   /// The helper wrote its OK: the socket goes to the service that the token reserved.
-  void deliver(const std::string& token, ipc::Fd fd, const std::string& first);
+  void deliver(Delivery delivery);
   std::size_t reserved() const { return tokens_.size(); }
 
  private:

@@ -44,15 +44,13 @@ Router::Router(ipc::Loop& loop_, Log& log_, RunDir rundir_, Arguments arguments_
       registry{
           loop, rundir,
           [this](const std::string& service, ipc::Fd socket) { pass_on(*this, service, std::move(socket)); }},
-      helpers{
-          loop,
-          log,
-          {.on_accepted =
-               [this](Inbound request, Admissions::Answer answer) {
-                 inbound.admit(std::move(request), std::move(answer));
-               },
-           .on_deliver = [this](const std::string& token, ipc::Fd fd,
-                                const std::string& first) { inbound.deliver(token, std::move(fd), first); }}},
+      helpers{loop,
+              log,
+              {.on_accepted =
+                   [this](Inbound request, Admissions::Answer answer) {
+                     inbound.admit(std::move(request), std::move(answer));
+                   },
+               .on_deliver = [this](Delivery delivery) { inbound.deliver(std::move(delivery)); }}},
       listeners{helpers},
       warm{*this} {}
 

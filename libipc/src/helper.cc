@@ -176,7 +176,9 @@ Result<> Helper::begin_relay(Channel::Incoming& incoming) {
   const auto framing = framing_from(params["framing"].exists() ? params["framing"].string_or("") : "bytes");
   if (!framing) return fail(Word::bad_request, "framing is none of bytes, ipc07, ipc1");
   const Milliseconds idle{std::max<std::int64_t>(params["idle_ms"].integer_or(0), 0)};
-  relay(socket_stream(std::move(a)), socket_stream(std::move(b)), {.framing = *framing, .idle = idle});
+  const RelayOptions options{.framing = *framing, .idle = idle};
+  if (scheme_.relay(*this, a, b, options)) return {};
+  relay(socket_stream(std::move(a)), socket_stream(std::move(b)), options);
   return {};
 }
 
@@ -213,10 +215,11 @@ Question Helper::ask_admission(const Arrival& arrival, Milliseconds deadline, On
   return {*channel_, channel_->call("accepted", params, {}, deadline, std::move(tell))};
 }
 
-void Helper::deliver(const std::string& token, Fd fd, const std::vector<std::string>& first) {
+void Helper::deliver(const std::string& token, Fd fd, std::string_view path,
+                     const std::vector<std::string>& first) {
   std::string params;
   JsonWriter writer{params};
-  writer.object().key("token").raw(token).add("fd", std::int64_t{0});
+  writer.object().key("token").raw(token).add("fd", std::int64_t{0}).add("path", path);
   if (!first.empty()) {
     writer.key("first").array();
     for (const auto& datagram : first) writer.string(base64(datagram));
@@ -251,7 +254,12 @@ void Helper::end() {
   stop_if_done();
 }
 
+void Helper::end_work() {
+  --works_;
+  stop_if_done();
+}
+
 void Helper::stop_if_done() {
-  if (is_ending_ && relays_.empty()) loop_.stop();
+  if (is_ending_ && relays_.empty() && works_ == 0) loop_.stop();
 }
 }  // namespace ipc

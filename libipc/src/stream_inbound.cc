@@ -91,7 +91,7 @@ void Inbound::hand_over(Admission admission) {
   }
   auto handover = scheme_.hand_over(helper_, std::move(stream_));
   if (handover) {
-    helper_.deliver(admission.token, std::move(handover->fd));
+    helper_.deliver(admission.token, std::move(handover->fd), handover->path);
   } else {
     helper_.log("error", listener_.uri() + ": " + handover.error().text);
   }

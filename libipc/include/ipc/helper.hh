@@ -92,6 +92,8 @@ class Scheme {
   virtual void configure(Helper&, JsonView /*settings*/) {}
   virtual std::unique_ptr<Dial> dial(Helper& helper, DialRequest request) = 0;
   virtual Result<std::unique_ptr<Listener>> listen(Helper& helper, ListenRequest request) = 0;
+  /// The router's `relay`: true when the scheme took both descriptors. Default: they are streams.
+  virtual bool relay(Helper&, Fd& /*a*/, Fd& /*b*/, const RelayOptions&) { return false; }
 };
 
 /// A question to the router that is forgotten with this object.
@@ -126,13 +128,18 @@ class Helper {
   /// Asks what becomes of an inbound connection.
   using OnAdmitted = std::function<void(Result<Admission>)>;
   [[nodiscard]] Question ask_admission(const Arrival& arrival, Milliseconds deadline, OnAdmitted on_admitted);
-  /// Hands an admitted connection over; `first`: datagrams that came before the socket existed.
-  void deliver(const std::string& token, Fd fd, const std::vector<std::string>& first = {});
+  /// Hands an admitted connection over; `path` as in DialAnswer; `first`: datagrams that came before the
+  /// socket existed.
+  void deliver(const std::string& token, Fd fd, std::string_view path = "direct",
+               const std::vector<std::string>& first = {});
   /// Carries between the two until both ends are done; outlives the channel.
   void relay(std::unique_ptr<Stream> a, std::unique_ptr<Stream> b, RelayOptions options);
   /// `level`: "error", "warn", "info", "debug". At most 100 lines at once and ten a second: peers cause them.
   void log(std::string_view level, std::string_view message);
   bool is_ending() const { return is_ending_; }
+  /// Work of the scheme that outlives the channel, as relays do: the loop goes on until all of it has ended.
+  void begin_work() { ++works_; }
+  void end_work();
   std::size_t relays() const { return relays_.size(); }
   /// Closes listeners, drops dials, lets relays finish, then stops the loop. Happens when the channel ends.
   void end();
@@ -157,6 +164,7 @@ class Helper {
   std::uint64_t next_relay_ = 0;
   std::uint64_t log_since_ = 0;
   int log_room_ = 0;
+  std::size_t works_ = 0;
 };
 
 /// The exit status of a helper that was not started by a router.
