@@ -40,6 +40,7 @@ flags := $(defines) $(warnings) $(cxxflags-$(variant)) -fPIC -fvisibility-inline
 libs-ipc      := -luv -luriparser -lfmt
 libs-plumberd := -lspdlog
 libs-tlsd     := -lssl -lcrypto
+libs-udpd     := -lcrypto
 libs-plumb    := -lssl -lcrypto
 libs-tests    := -lcriterion -lspdlog -lssl -lcrypto
 
@@ -133,7 +134,7 @@ $(bin)/ipc-c-test: tests/e2e/capi.c libipc/include/ipc/ipc.h $(lib)/libipc.so
 # --- first contact
 build_packages := g++ make libuv1-dev liburiparser-dev libssl-dev libtoml11-dev rapidjson-dev libcli11-dev libfmt-dev libspdlog-dev
 demo_packages  := $(build_packages) redis-server python3
-check_packages := $(build_packages) libcriterion-dev clang-16 libclang-rt-16-dev clang-format-16 llvm-16 python3 redis-server openssl openssh-client socat \
+check_packages := $(build_packages) libcriterion-dev clang-16 libclang-rt-16-dev clang-format-16 llvm-16 python3 redis-server openssl openssh-client socat dnsmasq-base bind9-dnsutils \
   gnutls-bin curl nginx-light stunnel4 haproxy
 need = @sh tools/need $(1)
 

@@ -1,0 +1,120 @@
+// Two routers with udpd between them, as their users see it.
+#include <criterion/criterion.h>
+
+#include "ipc/base64.hh"
+#include "tests/e2e/host.hh"
+#include "tests/e2e/udp_kit.hh"
+
+using namespace kit;
+
+namespace {
+std::string udp(const Host& host, std::string_view path) {
+  return "udp://127.0.0.1:" + std::to_string(host.port()) + std::string(path);
+}
+
+/// A datagram out of one, into the other.
+void expect_passed(int from, int to, std::string_view bytes) {
+  send_datagram(from, bytes);
+  cr_assert(receive_datagram(to) == bytes);
+}
+}  // namespace
+
+Test(udpd_router, client_and_service_hold_the_two_ends_and_nobody_else_does) {
+  const Host far{{"--listen", "udp://127.0.0.1:0", "--allow", "in", "pong", "udp:127.0.0.1"}}, near;
+  Offer offer{far, "pong"};
+  auto door = near.door();
+  auto answer = door.call("connect", ask("pong", "pong " + udp(far, "/pong")));
+  const auto client = answer.take_fd();
+  cr_assert(answer.result()["path"].string_or("") == "direct");
+  const auto [service, labels] = offer.accept();
+  cr_assert(labels.at("scheme") == "udp" && labels.at("service") == "pong");
+  cr_assert_eq(labels.at("peer.port"), std::to_string(port_of(client.borrow())));
+  expect_passed(client.borrow(), service.borrow(), "to the service");
+  expect_passed(service.borrow(), client.borrow(), "to the client");
+  for (const auto pid : {near.helper("udpd"), far.helper("udpd")})
+    for (const int end : {client.borrow(), service.borrow()})
+      cr_assert(eventually([&] { return !holds_socket(pid, inode_of(end)); }));
+}
+
+Test(udpd_router, a_service_on_an_unguarded_seqpacket_socket_is_relayed_to) {
+  const Host far{{"--listen", "udp://127.0.0.1:0", "--allow", "in", "pong", "udp:127.0.0.1"}}, near;
+  const auto listener = listen_unix(far / "pong", SOCK_SEQPACKET);
+  auto door = near.door();
+  auto answer = door.call("connect", ask("pong", "pong " + udp(far, "/pong")));
+  const auto client = answer.take_fd();
+  const auto service = accept_from(listener);
+  expect_passed(client.borrow(), service.borrow(), "one");
+  expect_passed(client.borrow(), service.borrow(), "two");
+  expect_passed(service.borrow(), client.borrow(), "three");
+}
+
+Test(udpd_router, what_the_far_rules_deny_is_said_in_the_hop) {
+  const Host far{{"--listen", "udp://127.0.0.1:0", "--deny", "in", "*", "*"}}, near;
+  auto door = near.door();
+  const auto answer = door.call("connect", ask("pong", "pong " + udp(far, "/pong")));
+  cr_assert(answer.word() == "DENIED");
+  cr_assert(answer.message->failure.far);
+}
+
+Test(udpd_router, a_raw_peers_first_datagrams_come_with_its_socket) {
+  const Host host{{"--allow", "in", "dns", "udp:127.0.0.0/8"},
+                  "[[listen]]\nuri = \"udp://127.0.0.1:0\"\nservice = \"dns\"\n"};
+  Offer offer{host, "dns"};
+  const auto peer = udp_to(host.port());
+  send_datagram(peer.borrow(), "first");
+  auto datagram = offer.wire().receive();
+  cr_assert(datagram.message && datagram.message->method == "accepted");
+  const std::vector<std::string> first{"Zmlyc3Q="};
+  cr_assert(datagram.message->params["first"].strings() == first);
+  const auto service = datagram.take_fd();
+  expect_passed(service.borrow(), peer.borrow(), "answer");
+}
+
+Test(udpd_router, broadcast_and_multicast_need_a_rule_that_names_the_address) {
+  for (const std::string address : {"255.255.255.255", "224.0.0.251"}) {
+    const Host plain{{"--allow", "out", "mdns", "udp"}};
+    auto door = plain.door();
+    cr_assert(door.call("connect", ask("mdns", "mdns udp://" + address + ":5353")).word() == "DENIED");
+    const Host allowed{{"--allow", "out", "mdns", "udp:" + address}};
+    auto other = allowed.door();
+    auto answer = other.call("connect", ask("mdns", "mdns udp://" + address + ":5353"));
+    // A machine without a route there says so; the rule did not keep us.
+    cr_assert(answer.word().empty() || answer.word() == "UNREACHABLE", "%s", answer.text.c_str());
+  }
+}
+
+Test(udpd_router, dig_asks_a_real_name_server_by_its_service_name) {
+  if (!installed("dnsmasq") || !installed("dig")) cr_skip_test("dnsmasq or dig is not installed");
+  const auto port = port_of(udp_socket().borrow());
+  const Process server{{"dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts",
+                        "--conf-file=/dev/null", "--pid-file=", "--listen-address=127.0.0.1",
+                        "--bind-interfaces", "--user=root", "--port=" + std::to_string(port),
+                        "--address=/pong.test/192.0.2.7"}};
+  const auto is_up = [&] {
+    const auto probe = udp_to(port);
+    ::send(probe.borrow(), "", 0, 0);
+    char byte = 0;
+    return ::send(probe.borrow(), "", 0, 0) == 0 && ::recv(probe.borrow(), &byte, 1, MSG_DONTWAIT) < 0 &&
+           errno == EAGAIN;  // no ICMP error came back
+  };
+  cr_assert(eventually(is_up));
+  const Host host{{"--allow", "in", "dns", "udp:127.0.0.1"},
+                  "[routes]\nnames = \"udp://127.0.0.1:" + std::to_string(port) +
+                      "\"\n[[listen]]\nuri = \"udp://127.0.0.1:0\"\nservice = \"dns\"\n"};
+  // The service dns passes each question on to whoever is reached by the name names.
+  Offer offer{host, "dns"};
+  std::thread serve{[&] {
+    auto question = offer.wire().receive();
+    const auto asker = question.take_fd();
+    const auto first = question.message->params["first"].strings();
+    auto door = host.door();
+    auto answer = door.call("connect", ask("names"));
+    const auto names = answer.take_fd();
+    send_datagram(names.borrow(), *ipc::base64_decode(first.at(0)));
+    send_datagram(asker.borrow(), receive_datagram(names.borrow()).value_or(""));
+  }};
+  const auto asked = run({.args = {"dig", "@127.0.0.1", "-p", std::to_string(host.port()), "+short",
+                                   "+tries=1", "+time=15", "pong.test"}});
+  serve.join();
+  cr_assert_eq(asked.output, "192.0.2.7\n", "%s", asked.output.c_str());
+}

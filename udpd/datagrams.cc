@@ -1,0 +1,170 @@
+// Datagrams in batches: recvmmsg(2) and sendmmsg(2).
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "udpd/socket.hh"
+
+namespace udpd {
+namespace {
+constexpr std::size_t largest = 65'536;
+constexpr std::size_t control_room = CMSG_SPACE(sizeof(in6_pktinfo));
+
+/// Everything that one recvmmsg needs; only the pages that datagrams touch are ever real.
+struct Buffers {
+  std::array<mmsghdr, batch_size> headers;
+  std::array<iovec, batch_size> parts;
+  std::array<sockaddr_storage, batch_size> names;
+  alignas(cmsghdr) std::array<std::array<char, control_room>, batch_size> controls;
+  std::array<Arrival, batch_size> arrivals;
+  std::array<std::array<char, largest>, batch_size> bytes;
+};
+
+Buffers& buffers() {
+  static thread_local Buffers kept;
+  return kept;
+}
+
+std::optional<ipc::Address> sent_to(msghdr& header) {
+  for (cmsghdr* part = CMSG_FIRSTHDR(&header); part != nullptr; part = CMSG_NXTHDR(&header, part)) {
+    ipc::Address address;
+    if (part->cmsg_level == IPPROTO_IP && part->cmsg_type == IP_PKTINFO) {
+      in_pktinfo info;
+      std::memcpy(&info, CMSG_DATA(part), sizeof info);
+      std::memcpy(address.bytes.data(), &info.ipi_spec_dst, 4);
+      return address;
+    }
+    if (part->cmsg_level == IPPROTO_IPV6 && part->cmsg_type == IPV6_PKTINFO) {
+      in6_pktinfo info;
+      std::memcpy(&info, CMSG_DATA(part), sizeof info);
+      address.v6 = true;
+      std::memcpy(address.bytes.data(), &info.ipi6_addr, 16);
+      return address;
+    }
+  }
+  return std::nullopt;
+}
+
+/// The control message that makes `from` the source address of what is sent.
+std::size_t put_source(const ipc::Address& from, char* control) {
+  auto* part = reinterpret_cast<cmsghdr*>(control);
+  if (from.v6) {
+    in6_pktinfo info{};
+    std::memcpy(&info.ipi6_addr, from.bytes.data(), 16);
+    *part = {.cmsg_len = CMSG_LEN(sizeof info), .cmsg_level = IPPROTO_IPV6, .cmsg_type = IPV6_PKTINFO};
+    std::memcpy(CMSG_DATA(part), &info, sizeof info);
+    return CMSG_SPACE(sizeof info);
+  }
+  in_pktinfo info{};
+  std::memcpy(&info.ipi_spec_dst, from.bytes.data(), 4);
+  *part = {.cmsg_len = CMSG_LEN(sizeof info), .cmsg_level = IPPROTO_IP, .cmsg_type = IP_PKTINFO};
+  std::memcpy(CMSG_DATA(part), &info, sizeof info);
+  return CMSG_SPACE(sizeof info);
+}
+
+/// Sends all of them; what a full queue or a too small path refuses is lost, alone. Other errors are the
+/// result.
+int send_each(int socket, std::span<mmsghdr> headers) {
+  std::size_t done = 0;
+  while (done < headers.size()) {
+    const auto left = static_cast<unsigned>(headers.size() - done);
+    const int sent = ::sendmmsg(socket, headers.data() + done, left, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent > 0) done += static_cast<std::size_t>(sent);
+    if (sent > 0 || errno == EINTR) continue;
+    if (errno != EMSGSIZE && errno != EPERM) return errno;
+    ++done;
+  }
+  return 0;
+}
+}  // namespace
+
+Batch receive(int socket) {
+  auto& all = buffers();
+  for (std::size_t i = 0; i < batch_size; ++i) {
+    all.parts[i] = {all.bytes[i].data(), largest};
+    all.headers[i].msg_hdr = {.msg_name = &all.names[i],
+                              .msg_namelen = sizeof(sockaddr_storage),
+                              .msg_iov = &all.parts[i],
+                              .msg_iovlen = 1,
+                              .msg_control = all.controls[i].data(),
+                              .msg_controllen = control_room,
+                              .msg_flags = 0};
+  }
+  int count = -1;
+  do count = ::recvmmsg(socket, all.headers.data(), batch_size, MSG_DONTWAIT, nullptr);
+  while (count < 0 && errno == EINTR);
+  if (count < 0) return {.code = errno == EAGAIN ? 0 : errno};
+  for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+    auto& header = all.headers[i].msg_hdr;
+    const auto from = header.msg_namelen > 0
+                          ? ipc::from_sockaddr(reinterpret_cast<const sockaddr*>(&all.names[i]))
+                          : std::nullopt;
+    all.arrivals[i] = {.peer = from ? Peer{from->first, from->second} : Peer{},
+                       .local = sent_to(header),
+                       .bytes = {all.bytes[i].data(), all.headers[i].msg_len}};
+  }
+  return {.arrivals = std::span{all.arrivals}.first(static_cast<std::size_t>(count))};
+}
+
+void send(const Outlet& outlet, std::span<const std::string_view> datagrams) {
+  std::array<mmsghdr, batch_size> headers{};
+  std::array<iovec, batch_size> parts;
+  sockaddr_storage name;
+  alignas(cmsghdr) std::array<char, control_room> control{};
+  const socklen_t named = outlet.to ? ipc::to_sockaddr(outlet.to->address, outlet.to->port, name) : 0;
+  const std::size_t controlled = outlet.from ? put_source(*outlet.from, control.data()) : 0;
+  const auto count = std::min(datagrams.size(), batch_size);
+  for (std::size_t i = 0; i < count; ++i) {
+    parts[i] = {const_cast<char*>(datagrams[i].data()), datagrams[i].size()};
+    headers[i].msg_hdr = {.msg_name = outlet.to ? &name : nullptr,
+                          .msg_namelen = named,
+                          .msg_iov = &parts[i],
+                          .msg_iovlen = 1,
+                          .msg_control = controlled > 0 ? control.data() : nullptr,
+                          .msg_controllen = controlled,
+                          .msg_flags = 0};
+  }
+  // A pending ICMP error of the peer is told once, instead of sending: say it again.
+  for (int i = 0; i < 2; ++i)
+    if (send_each(outlet.socket, std::span{headers}.first(count)) != ECONNREFUSED) return;
+}
+
+void send(int socket, std::span<const Letter> letters) {
+  std::array<mmsghdr, batch_size> headers{};
+  std::array<iovec, batch_size> parts;
+  std::array<sockaddr_storage, batch_size> names;
+  alignas(cmsghdr) std::array<std::array<char, control_room>, batch_size> controls{};
+  const auto count = std::min(letters.size(), batch_size);
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto& letter = letters[i];
+    parts[i] = {const_cast<char*>(letter.bytes.data()), letter.bytes.size()};
+    auto& header = headers[i].msg_hdr;
+    header = {.msg_name = &names[i],
+              .msg_namelen = ipc::to_sockaddr(letter.to.address, letter.to.port, names[i]),
+              .msg_iov = &parts[i],
+              .msg_iovlen = 1,
+              .msg_control = nullptr,
+              .msg_controllen = 0,
+              .msg_flags = 0};
+    if (!letter.from) continue;
+    header.msg_control = controls[i].data();
+    header.msg_controllen = put_source(*letter.from, controls[i].data());
+  }
+  send_each(socket, std::span{headers}.first(count));
+}
+
+bool send(int socket, std::span<const std::string_view> datagrams) {
+  std::array<mmsghdr, batch_size> headers{};
+  std::array<iovec, batch_size> parts;
+  const auto count = std::min(datagrams.size(), batch_size);
+  for (std::size_t i = 0; i < count; ++i) {
+    parts[i] = {const_cast<char*>(datagrams[i].data()), datagrams[i].size()};
+    headers[i].msg_hdr.msg_iov = &parts[i];
+    headers[i].msg_hdr.msg_iovlen = 1;
+  }
+  const int code = send_each(socket, std::span{headers}.first(count));
+  return code == 0 || code == EAGAIN || code == ENOBUFS || code == ENOMEM;
+}
+}  // namespace udpd

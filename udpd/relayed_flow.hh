@@ -1,0 +1,57 @@
+// A flow whose datagrams udpd carries itself: beyond the sockets that a port bears, and for services that
+// cannot be given a socket.
+#pragma once
+#include <functional>
+#include <memory>
+
+#include "ipc/helper.hh"
+#include "udpd/socket.hh"
+
+namespace udpd {
+
+class RelayedFlow {
+ public:
+  /// Once; destroying the flow there is fine.
+  using OnEnd = std::function<void()>;
+  /// `service`: a connected socket. Datagram and seqpacket sockets get and give one datagram at a time. A
+  /// stream gets the datagrams' bytes, or with a framing one message for each datagram that is one.
+  static ipc::Result<std::unique_ptr<RelayedFlow>> open(ipc::Helper& helper, ipc::Fd service,
+                                                        ipc::Framing framing, ipc::Milliseconds idle);
+  RelayedFlow(const RelayedFlow&) = delete;
+  /// Carries from now on: the service's datagrams leave through `outlet`.
+  void start(Outlet outlet, OnEnd on_end);
+  /// What came from the peer. False: the service is gone, and nobody is told by `on_end`.
+  bool push(std::span<const std::string_view> datagrams);
+  /// Goes on by itself over a socket connected to the peer; started or not.
+  void own(ipc::Fd socket, OnEnd on_end);
+
+ private:
+  RelayedFlow(ipc::Helper& helper, ipc::Fd service, int type, ipc::Framing framing, ipc::Milliseconds idle);
+  void on_service(int events);
+  void read_datagrams();
+  void read_stream();
+  bool forward_frames();
+  void forward(std::string_view datagram) { send(outlet_, {&datagram, 1}); }
+  bool push_stream(std::string_view bytes);
+  bool flush();
+  void on_peer();
+  void watch_idle(ipc::Milliseconds delay);
+  void end();
+
+  ipc::Helper& helper_;
+  ipc::Fd service_;
+  ipc::Fd own_;
+  int type_;
+  ipc::Framing framing_;
+  ipc::Milliseconds idle_;
+  std::uint64_t active_at_ = 0;
+  Outlet outlet_;
+  OnEnd on_end_;
+  std::string unsent_;  ///< rest of what a stream had no room for; at most one datagram
+  ipc::FrameReader reader_{ipc::Framing::ipc07};
+  ipc::Poll poll_;
+  ipc::Poll own_poll_;
+  ipc::Timer timer_;
+};
+
+}  // namespace udpd
