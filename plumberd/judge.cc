@@ -22,6 +22,9 @@ std::string_view name_of(Default value) {
 Verdict refused(std::string reason) { return {.kind = Verdict::Kind::deny, .reason = std::move(reason)}; }
 
 std::string special_reason(const Asked& asked) {
+  if (!asked.question.host_is_name)
+    return ipc::to_string(*asked.address) + " is a " + std::string(asked.special) +
+           " address, which a rule has to allow by its number";
   return "\"" + std::string(asked.question.host) + "\" is " + ipc::to_string(*asked.address) + ", a " +
          std::string(asked.special) + " address, to which no name may lead unless a rule allows the address";
 }

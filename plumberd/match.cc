@@ -120,8 +120,10 @@ bool names_what_it_must(const RuleTable& table, const Rule& rule, const Asked& a
 Asked::Asked(const Question& asked, const Facts& known) : question{asked}, facts{known} {
   if (asked.address == nullptr) return;
   address = ipc::embedded(*asked.address);
-  const bool by_name = asked.direction == Direction::out && asked.host_is_name && !is_localhost(asked.host);
-  if (by_name) special = ipc::special_range(*address);
+  if (asked.direction != Direction::out || is_localhost(asked.host)) return;
+  const auto range = ipc::special_range(*address);
+  // Many at once are never meant by the way, not even where the address itself is asked for.
+  if (asked.host_is_name || range == "multicast" || range == "broadcast") special = range;
 }
 
 Match match_selector(const RuleTable& table, const Rule& rule, const CompactSelector& selector,
