@@ -117,8 +117,10 @@ bool check_target(Draft& draft, std::string_view target, const Place& place) {
 
 void add_redirect(Draft& draft, Redirect redirect, const Place& place) {
   if (redirect.by_uri) {
-    if (const auto ok = ipc::Result<>{check_uri_pattern(redirect.from)}; !ok)
+    if (const auto ok = check_uri_pattern(redirect.from); !ok)
       return draft.report.error(place, ok.error().text);
+    const auto scheme = redirect.from.substr(0, redirect.from.find("://"));
+    if (scheme.find('*') == scheme.npos && !known_scheme(draft, scheme, place)) return;
   } else if (const auto ok = ipc::check_service_name(redirect.from); !ok) {
     return draft.report.error(place, ok.error().text + "; a redirect is from one exact name");
   }

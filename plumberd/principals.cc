@@ -53,6 +53,11 @@ std::optional<gid_t> Principals::group(std::string_view name) {
   return groups_[text] = found ? std::optional{found->gr_gid} : std::nullopt;
 }
 
+bool Principals::any_unknown() const {
+  const auto unknown = [](const auto& entry) { return !entry.second.has_value(); };
+  return std::ranges::any_of(users_, unknown) || std::ranges::any_of(groups_, unknown);
+}
+
 std::vector<gid_t> Principals::groups_of(std::string_view user) {
   std::vector<char> buffer;
   const auto id = number(user);

@@ -17,6 +17,8 @@ class Principals {
   std::optional<gid_t> group(std::string_view name);
   /// All groups of a user that exists, sorted; for a bare number without an entry: none.
   std::vector<gid_t> groups_of(std::string_view user);
+  /// Whether some name was asked for that does not exist, or not at this time.
+  bool any_unknown() const;
 
  private:
   std::map<std::string, std::optional<uid_t>, std::less<>> users_{};

@@ -6,7 +6,7 @@
 
 namespace plumberd {
 namespace {
-constexpr std::size_t most_reported = 1000;
+constexpr std::size_t most_reported = 1000;  // of each kind; more of them help nobody
 constexpr std::size_t longest_line_shown = 160;
 }  // namespace
 
@@ -38,7 +38,8 @@ std::string Place::at() const {
 }
 
 void Report::add(const Place& place, std::string text, bool warning) {
-  if (diagnostics_.size() == most_reported) return;
+  auto& count = warning ? warnings_ : errors_;
+  if (++count > most_reported) return;
   if (place.source == nullptr) {
     diagnostics_.push_back(
         {.file = "command line", .line = place.argument, .warning = warning, .text = std::move(text)});
@@ -54,11 +55,8 @@ void Report::add(const Place& place, std::string text, bool warning) {
 }
 
 void Report::file_error(std::string_view file, std::string text) {
+  ++errors_;
   diagnostics_.push_back({.file = std::string(file), .text = std::move(text)});
-}
-
-bool Report::any_error() const {
-  return std::ranges::any_of(diagnostics_, [](const auto& d) { return !d.warning; });
 }
 
 std::vector<Diagnostic> Report::take() {

@@ -43,14 +43,14 @@ class Report {
   void warning(const Place& place, std::string text) { add(place, std::move(text), true); }
   /// An error of a file that has no line, such as one that cannot be read.
   void file_error(std::string_view file, std::string text);
-  bool any_error() const;
-  std::size_t size() const { return diagnostics_.size(); }
+  bool any_error() const { return errors_ != 0; }
   /// All of them: files in the order of reading, each from top to bottom.
   std::vector<Diagnostic> take();
 
  private:
   void add(const Place& place, std::string text, bool warning);
   std::vector<Diagnostic> diagnostics_{};
+  std::size_t errors_ = 0, warnings_ = 0;
 };
 
 }  // namespace plumberd

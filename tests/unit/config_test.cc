@@ -201,6 +201,22 @@ Test(config, unknown_users_groups_and_schemes_are_named) {
   good("rules = ['allow out a tor:h']\n[helpers.t]\nexec = '/bin/t'\nschemes = ['tor']");
 }
 
+Test(config, a_user_database_that_is_down_keeps_no_router_from_starting) {
+  const auto* toml =
+      "rules = ['deny out a user:no-such-user']\n[[test]]\nas='user:no-such-user'\ndirection='out'\n"
+      "service='a'\nexpect='deny'\n[[test]]\ndirection='out'\nservice='a'\nexpect='allow'\n";
+  refused(toml, {"there is no user", "this [[test]] cannot be", "test failed"});
+  const auto booted = loaded(toml, {}, Strictness::boot);
+  cr_assert(booted.config != nullptr && booted.config->warnings.size() == 3, "%s", printed(booted).c_str());
+}
+
+Test(config, no_number_of_warnings_drowns_an_error) {
+  std::string toml = "rules = [";
+  for (int i = 0; i < 1500; ++i) toml += "'allow out s" + std::to_string(i) + " user:no-such-user',\n";
+  cr_assert(loaded(toml + "]\n", {}, Strictness::boot).config != nullptr);
+  cr_assert(loaded(toml + "'x']\n", {}, Strictness::boot).config == nullptr);
+}
+
 Test(config, hidden_rules_are_errors_in_one_source_and_warnings_across) {
   refused("rules = ['allow out * tcp', 'deny out a tcp:h:80']",
           {"p.toml:1:30: error: is never reached: rule at p.toml:1"});
@@ -240,6 +256,7 @@ Test(config, bad_values_are_refused_with_a_remedy) {
       {"a helper needs exec", "\"user\" cannot be a scheme", "[helpers.a]'s already", "1 to 64"});
   refused("[[redirect]]\nfrom = 'tls://a:b@h/*'\nto = 'x'\n[[redirect]]\nfrom='tcp://h/*'",
           {"holds a secret", "needs both from and to"});
+  refused("[[redirect]]\nfrom = 'tsl://h/*'\nto = 'x'", {"unknown scheme \"tsl\"; did you mean \"tls\"?"});
   refused("pinned = ['a', '..']", {"p.toml:1:16"});
   refused("[admin]\nusers = ['no-such-user']", {"p.toml:2:10"});
 }
