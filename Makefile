@@ -155,6 +155,15 @@ check:
 	@sh tools/run-tests build/asan-clang++-16/bin
 	@echo "== g++, release"
 	@sh tools/run-tests build/bin
+	@$(MAKE) --no-print-directory check-ktls
+
+# Kernel TLS for real: a Debian kernel with its tls module, in software emulation; skipped where that cannot be had.
+ktls_packages := qemu-system-x86 busybox-static cpio
+.PHONY: check-ktls
+check-ktls: tests
+	-$(call need,$(ktls_packages))
+	@echo "== kernel TLS in qemu"
+	@sh tools/check-ktls $(bin)
 
 lint:
 	@sh tools/lint
@@ -194,6 +203,7 @@ help:
 	@echo
 	@echo "  all        the programs in build/bin and libipc in build/lib (default)"
 	@echo "  demo       install what is missing, build, and show a connection through two routers"
+	@echo "  check-ktls test kernel TLS in an emulated machine (part of check)"
 	@echo "  check      install what tests need, build with both compilers, lint, run every test"
 	@echo "  tests      build the test program only"
 	@echo "  lint       formatting, the include rule, and the other rules of CONTRIBUTING.md"

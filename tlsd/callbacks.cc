@@ -93,16 +93,19 @@ int on_staple(SSL* ssl, void*) {
 }
 
 void on_keylog(const SSL* ssl, const char* line) {
+  auto& facts = facts_of(ssl);
+  if (facts.records.wanted) note_secret(facts.records, line);
+  if (facts.context->keylog() < 0) return;
   const std::string text = std::string(line) + "\n";
   [[maybe_unused]] const auto written =
-      ::write(facts_of(ssl).context->keylog(), text.data(), text.size());  // for debugging: best effort
+      ::write(facts.context->keylog(), text.data(), text.size());  // for debugging: best effort
 }
 }  // namespace
 
 void install_callbacks(Context& context) {
   auto* ctx = context.raw();
   const auto& settings = context.settings();
-  if (context.keylog() >= 0) SSL_CTX_set_keylog_callback(ctx, on_keylog);
+  if (context.keylog() >= 0 || settings.ktls != Ktls::off) SSL_CTX_set_keylog_callback(ctx, on_keylog);
   if (context.role() == Role::client) {
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, on_verify);
     SSL_CTX_set_cert_cb(ctx, on_certificate_wanted, nullptr);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "tlsd/context.hh"
+#include "tlsd/ktls.hh"
 
 namespace tlsd {
 
@@ -21,6 +22,7 @@ struct Facts {
   bool got_ticket = false;
   std::string staple_fault{};  ///< why the stapled OCSP response forbids to go on
   bool staple_good = false;
+  Records records{};
   bool whole_messages = false;  ///< what we hand over goes to a relay of libipc messages
   std::string place{};          ///< where tickets are kept; empty: nowhere
 };

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include "ipc/name.hh"
+#include "tlsd/ktls_stream.hh"
 #include "tlsd/plain_end.hh"
 
 namespace tlsd {
@@ -75,6 +76,7 @@ void TlsScheme::configure(Helper&, ipc::JsonView settings) {
       ipc::JsonDocument::parse(settings["profiles"].exists() ? settings["profiles"].text() : "{}");
   if (profiles) profiles_ = std::move(*profiles);
   contexts_.forget();
+  forget_ktls_probe();
   warned_.clear();
 }
 
@@ -177,11 +179,19 @@ Result<ipc::Handover> TlsScheme::hand_over(Helper& helper, std::unique_ptr<ipc::
     return ipc::Handover{std::move(socket), "relay"};
   }
   auto [theirs, ours] = TRY(plain_pair(session->facts().whole_messages));
-  session->begin_relay();
-  session->tell_fault([&helper](const ipc::Error& fault) { helper.log("warn", fault.text); });
   const ipc::RelayOptions options{.framing = ipc::Framing::bytes,
                                   .idle = session->facts().context->settings().idle_timeout};
+  auto in_kernel = TRY(into_kernel(*session));
+  const std::string_view path = in_kernel ? "ktls-relay" : "relay";
+  const auto tell = [&helper](const ipc::Error& fault) { helper.log("warn", fault.text); };
+  if (in_kernel) {
+    static_cast<KtlsStream&>(*in_kernel).tell_fault(tell);
+    stream = std::move(in_kernel);
+  } else {
+    session->begin_relay();
+    session->tell_fault(tell);
+  }
   helper.relay(std::move(stream), std::move(ours), options);
-  return ipc::Handover{std::move(theirs), "relay"};
+  return ipc::Handover{std::move(theirs), path};
 }
 }  // namespace tlsd

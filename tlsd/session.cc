@@ -22,7 +22,12 @@ ipc::Result<std::unique_ptr<Session>> Session::make(ipc::Fd socket, std::shared_
   if (!ssl || SSL_set_fd(ssl.get(), socket.borrow()) != 1)
     return ipc::fail(ipc::Word::internal, "SSL_new: " + take_reason());
   const bool client = context->role() == Role::client;
-  auto facts = std::make_unique<Facts>(Facts{.context = std::move(context), .peer = std::move(peer)});
+  auto facts = std::make_unique<Facts>();
+  facts->context = std::move(context);
+  facts->peer = std::move(peer);
+  const auto& settings = facts->context->settings();
+  facts->records.wanted = settings.ktls != Ktls::off && settings.tls13 && attach_ktls(socket.borrow());
+  if (facts->records.wanted) count_records(ssl.get());
   if (client) {
     SSL_set_connect_state(ssl.get());
   } else {
@@ -69,7 +74,13 @@ Io Session::look_for_first_word() {
   return (io == Io::closed && !broken_) || facts_->got_ticket ? Io::done : io;
 }
 
+ipc::Fd Session::take_socket() && {
+  SSL_set_fd(ssl_.get(), -1);
+  return std::move(socket_);
+}
+
 void Session::begin_relay() {
+  SSL_set_msg_callback(ssl_.get(), nullptr);
   SSL_set_read_ahead(ssl_.get(), 1);
   SSL_set_default_read_buffer_len(ssl_.get(), read_ahead);
 }

@@ -22,6 +22,8 @@ class Session final : public ipc::Stream {
   ipc::Io look_for_first_word();
   /// From here on bytes may be read ahead of their record.
   void begin_relay();
+  /// The socket goes on without OpenSSL; the session is of no use afterwards.
+  ipc::Fd take_socket() &&;
   SSL* raw() const { return ssl_.get(); }
   Facts& facts() { return *facts_; }
   const Facts& facts() const { return *facts_; }

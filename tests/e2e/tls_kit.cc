@@ -1,5 +1,6 @@
 #include "tests/e2e/tls_kit.hh"
 
+#include <netinet/tcp.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 
@@ -182,6 +183,12 @@ void echo_tls(TlsEnd& end) {
     if (!end.send({buffer.data(), got})) return;
   if (SSL_get_error(end.ssl.get(), 0) == SSL_ERROR_ZERO_RETURN) end.close_notify();
   ERR_clear_error();
+}
+
+bool kernel_has_tls() {
+  const auto listener = listen_tcp();
+  const auto socket = connect_tcp(port_of(listener.borrow()));
+  return ::setsockopt(socket.borrow(), IPPROTO_TCP, TCP_ULP, "tls", 3) == 0;
 }
 
 std::string profile(const std::vector<std::pair<std::string, std::string>>& members) {

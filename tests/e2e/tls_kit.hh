@@ -69,6 +69,9 @@ class TlsEnd {
 TcpServer::Serve serve_tls(SSL_CTX* context, std::function<void(TlsEnd&)> serve);
 void echo_tls(TlsEnd& end);
 
+/// Whether the kernel can carry TLS records.
+bool kernel_has_tls();
+
 /// `{"ca":"…","versions":["1.3"]}` and the like, from pairs of name and value (already JSON where it begins
 /// with [ or { or is true, false or digits).
 std::string profile(const std::vector<std::pair<std::string, std::string>>& members);
