@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "ipc/frame.hh"
 #include "tlsd/context.hh"
 #include "tlsd/ktls.hh"
 
@@ -23,8 +24,8 @@ struct Facts {
   std::string staple_fault{};  ///< why the stapled OCSP response forbids to go on
   bool staple_good = false;
   Records records{};
-  bool whole_messages = false;  ///< what we hand over goes to a relay of libipc messages
-  std::string place{};          ///< where tickets are kept; empty: nowhere
+  ipc::Framing framing = ipc::Framing::bytes;  ///< what the client reads: bytes, or whole libipc messages
+  std::string place{};                         ///< where tickets are kept; empty: nowhere
 };
 
 /// Makes the context's connections fill the Facts in their app data (SSL_set_app_data; they must live as long

@@ -21,8 +21,8 @@ struct Profile {
 };
 
 /// A relay of whole messages waits until nothing lies unread in its target, which a PlainEnd never grants.
-Result<std::pair<ipc::Fd, std::unique_ptr<ipc::Stream>>> plain_pair(bool whole_messages) {
-  if (!whole_messages) return PlainEnd::make();
+Result<std::pair<ipc::Fd, std::unique_ptr<ipc::Stream>>> plain_pair(ipc::Framing framing) {
+  if (framing == ipc::Framing::bytes) return PlainEnd::make();
   auto [theirs, ours] = TRY(ipc::socket_pair(SOCK_STREAM));
   TRY(ipc::set_blocking(theirs.borrow(), true));
   return std::pair{std::move(theirs), ipc::socket_stream(std::move(ours))};
@@ -133,8 +133,8 @@ Result<std::unique_ptr<Session>> TlsScheme::client_session(Helper& helper, ipc::
   auto session = TRY(Session::make(std::move(socket), with.context, ipc::printable(request.uri.host, 128)));
   session->facts().psk = std::move(with.psk);
   session->facts().identity = with.identity;
-  session->facts().whole_messages =
-      request.incoming.message.params["framing"].string_or("bytes") != ipc::to_string(ipc::Framing::bytes);
+  const auto framing = ipc::framing_from(request.incoming.message.params["framing"].string_or("bytes"));
+  session->facts().framing = framing.value_or(ipc::Framing::bytes);
   if (session->facts().psk && !offer_psk(session->raw()))
     return fail(Word::internal, "cannot offer a pre-shared key: " + take_reason());
   TRY(expect_name(session->raw(), settings, request.uri));
@@ -178,8 +178,9 @@ Result<ipc::Handover> TlsScheme::hand_over(Helper& helper, std::unique_ptr<ipc::
     ipc::prepare_for_handover(socket.borrow());
     return ipc::Handover{std::move(socket), "relay"};
   }
-  auto [theirs, ours] = TRY(plain_pair(session->facts().whole_messages));
-  const ipc::RelayOptions options{.framing = ipc::Framing::bytes,
+  const auto framing = session->facts().framing;
+  auto [theirs, ours] = TRY(plain_pair(framing));
+  const ipc::RelayOptions options{.framing = framing,
                                   .idle = session->facts().context->settings().idle_timeout};
   auto in_kernel = TRY(into_kernel(*session));
   const std::string_view path = in_kernel ? "ktls-relay" : "relay";

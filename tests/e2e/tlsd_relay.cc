@@ -145,3 +145,22 @@ Test(tlsd_relay, the_key_log_is_written_and_loudly_said) {
   cr_assert(bench.router.logs().find("SESSION KEYS") != std::string::npos);
   cr_assert(read_file(path).find("SERVER_TRAFFIC_SECRET_0") != std::string::npos);
 }
+
+Test(tlsd_relay, existing_programs_get_whole_messages_one_by_one) {
+  const auto message = ipc::frame_07(2, 0, std::string(100, 'm'));
+  DialBench bench{{}, [&](TlsEnd& end) {
+                    end.receive_exactly(1);
+                    end.send(message + message + message.substr(0, 10));
+                    end.send(message.substr(10));
+                    end.receive_all();
+                  }};
+  auto answer = bench.router.dial(tls(bench.server.port()), R"("framing":"ipc07",)" + bench.settings());
+  const auto socket = answer.take_fd();
+  send_all(socket.borrow(), ipc::frame_07(2, 0, "go"));
+  for (int i = 0; i < 3; ++i) {
+    cr_assert(is_readable(socket.borrow()));
+    std::string buffer(4096, '\0');
+    const auto got = ::recv(socket.borrow(), buffer.data(), buffer.size(), 0);
+    cr_assert_eq(got, static_cast<ssize_t>(message.size()));
+  }
+}
