@@ -7,10 +7,11 @@
 #include "ipc/uri.hh"
 
 namespace kit {
-ScriptedRouter::ScriptedRouter(const std::string& program, std::vector<std::string> env) {
+ScriptedRouter::ScriptedRouter(Command command) {
   auto [ours, theirs] = must(ipc::socket_pair(SOCK_SEQPACKET));
-  env.emplace_back("PLUMBERD_HELPER_FD=3");
-  process_.emplace(Command{.args = {binary(program)}, .env = std::move(env), .fds = {{theirs.borrow(), 3}}});
+  command.env.emplace_back("PLUMBERD_HELPER_FD=3");
+  command.fds.emplace_back(theirs.borrow(), 3);
+  process_.emplace(command);
   wire_.emplace(std::move(ours));
   expect("hello");
   wire_->notify("configure", R"({"settings":{},"generation":1})");

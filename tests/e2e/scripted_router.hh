@@ -9,7 +9,10 @@ namespace kit {
 class ScriptedRouter {
  public:
   /// Starts build/bin/`program` and takes its hello.
-  explicit ScriptedRouter(const std::string& program, std::vector<std::string> env = {});
+  explicit ScriptedRouter(const std::string& program, std::vector<std::string> env = {})
+      : ScriptedRouter{Command{.args = {binary(program)}, .env = std::move(env)}} {}
+  /// The same with any helper, ours or not.
+  explicit ScriptedRouter(Command command);
   /// Sends a dial of `uri`; `more` is JSON text of further members of params. Does not wait.
   void send_dial(int id, std::string_view uri, std::string_view more = R"("judge":false)");
   /// The same, and waits for what the helper says next.
