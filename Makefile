@@ -128,8 +128,10 @@ bench-peers:
 c_compiler := $(subst g++,gcc,$(subst clang++,clang,$(CXX)))
 $(bin)/ipc-c-test: tests/e2e/capi.c libipc/include/ipc/ipc.h $(lib)/libipc.so
 	@mkdir -p $(@D)
-	$(Q)$(c_compiler) -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -Wpedantic $(cxxflags-$(variant)) -Ilibipc/include $< \
-	  -L$(lib) -lipc -Wl,-rpath,'$$ORIGIN/../lib' -o $@
+	@mkdir -p $(obj)/tests/e2e
+	$(Q)$(c_compiler) -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -Wpedantic $(cxxflags-$(variant)) -Ilibipc/include \
+	  -c $< -o $(obj)/tests/e2e/capi.o
+	$(Q)$(CXX) $(ldflags-$(variant)) $(obj)/tests/e2e/capi.o -L$(lib) -lipc -Wl,-rpath,'$$ORIGIN/../lib' -o $@
 
 # --- first contact
 build_packages := g++ make libuv1-dev liburiparser-dev libssl-dev libtoml11-dev rapidjson-dev libcli11-dev libfmt-dev libspdlog-dev
