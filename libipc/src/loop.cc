@@ -1,5 +1,6 @@
 #include "ipc/loop.hh"
 
+#include <poll.h>
 #include <sys/epoll.h>
 
 #include <algorithm>
@@ -47,7 +48,12 @@ Loop::Loop() : epoll_{::epoll_create1(EPOLL_CLOEXEC)} {
 
 Loop::~Loop() {
   uv_run(&loop_, UV_RUN_NOWAIT);
-  uv_loop_close(&loop_);
+  // Work under way in another thread is waited for, but not for ever.
+  constexpr int most_looks = 200;
+  for (int i = 0; uv_loop_close(&loop_) == UV_EBUSY && i < most_looks; ++i) {
+    ::poll(nullptr, 0, 5);
+    uv_run(&loop_, UV_RUN_NOWAIT);
+  }
 }
 
 bool Loop::is_alive() const {
