@@ -3,6 +3,7 @@
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 
+#include <algorithm>
 #include <charconv>
 
 namespace ipc {
@@ -55,12 +56,16 @@ void Channel::on_ready(int events) {
 void Channel::read_some() {
   const auto alive = alive_;
   for (int i = 0; i < messages_per_turn; ++i)
-    if (!read_one() || !*alive || !is_open() || calls_.empty()) return;
+    if (!read_one() || !*alive || !is_open() || calls_.empty() || is_held_up()) return;
 }
 
 bool Channel::read_one() {
   const auto buffer = read_buffer();
   auto received = receive_with_fds(socket_.borrow(), buffer);
+  if (!received && received.error().word == Word::bad_request) {
+    refuse({}, received.error(), {}, -32600);  // the next record may be a good one
+    return true;
+  }
   if (!received) {
     end(received.error());
     return false;
@@ -69,6 +74,10 @@ bool Channel::read_one() {
   if (received->io == Io::closed) {
     end(Error{Word::unreachable, "the connection was closed"});
     return false;
+  }
+  if (!limits_.takes_fds && !received->fds.empty()) {
+    detail::forget_linger(received->fds);
+    received->fds.clear();
   }
   dispatch({buffer.data(), received->size}, std::move(received->fds));
   return true;
@@ -116,73 +125,118 @@ std::uint64_t Channel::call(std::string_view method, std::string_view params, st
     late(fail(Word::timeout, name + " was not answered in time"));
   };
   calls_.emplace(number, Call{std::move(on_answer), Timer{loop_, deadline, expire}});
-  send(rpc::request(std::to_string(number), method, params), fds);
+  const auto sent = send(rpc::request(std::to_string(number), method, params), fds);
+  if (sent) return number;
+  loop_.post([this, alive = alive_, number, why = sent.error()] {
+    if (!*alive) return;
+    auto unsent = calls_.extract(number);
+    if (!unsent.empty()) unsent.mapped().on_answer(std::unexpected(why));
+  });
   return number;
 }
 
 void Channel::forget(std::uint64_t call) { calls_.erase(call); }
 
-void Channel::notify(std::string_view method, std::string_view params, std::span<const int> fds) {
-  send(rpc::notification(method, params), fds);
+Result<> Channel::notify(std::string_view method, std::string_view params, std::span<const int> fds) {
+  return send(rpc::notification(method, params), fds);
 }
 
 void Channel::answer(std::string_view id, std::string_view result, std::span<const int> fds) {
-  send(rpc::result(id, result), fds);
+  const auto sent = send(rpc::result(id, result), fds, id);
+  if (!sent) refuse(id, sent.error());
 }
 
 void Channel::refuse(std::string_view id, const Error& failure, std::string_view extra, int code) {
-  send(rpc::error(id, failure, extra, code), {});
+  constexpr std::size_t longest_sentence = 4096;
+  if (send(rpc::error(id, failure, extra, code), {})) return;
+  auto shorter = failure;
+  if (shorter.text.size() > longest_sentence) shorter.text.resize(longest_sentence);
+  static_cast<void>(send(rpc::error(id, shorter, {}, code), {}));
 }
 
-bool Channel::has_room_for_fd() {
-  if (fds_sent_ < limits_.unread_fds) return true;
+/// The kernel tells how many bytes lie unread, and a message takes at least `least` of them: nobody who reads
+/// on is held up.
+std::size_t Channel::unread_fds() {
+  constexpr std::size_t least = 512;  // sk_buff and shared info alone are more
+  if (fds_sent_ == 0 || !is_open()) return 0;
   int unread = 0;
-  if (!queue_.empty() || ::ioctl(socket_.borrow(), SIOCOUTQ, &unread) != 0 || unread != 0) return false;
-  fds_sent_ = 0;
-  return true;
+  if (::ioctl(socket_.borrow(), SIOCOUTQ, &unread) != 0) return fds_sent_;
+  std::size_t queued = 0;
+  for (const auto& message : queue_) queued += message.fds.size();
+  const auto at_most = (static_cast<std::size_t>(unread) + least - 1) / least * most_fds_ + queued;
+  fds_sent_ = std::min(fds_sent_, at_most);
+  return fds_sent_;
 }
 
-void Channel::send(std::string text, std::span<const int> fds) {
-  if (!is_open()) return;
-  fds_sent_ += fds.size();
-  if (!queue_.empty()) return enqueue(std::move(text), fds);
+Result<> Channel::send(std::string text, std::span<const int> fds, std::string_view id) {
+  if (!is_open()) return {};
+  if (text.size() > rpc::max_message)
+    return fail(Word::bad_request, "a message of " + std::to_string(text.size()) + " bytes; at most " +
+                                       std::to_string(rpc::max_message) + " may be sent");
+  if (!queue_.empty()) return enqueue(std::move(text), fds, id);
   const auto sent = send_with_fds(socket_.borrow(), text, fds);
-  if (sent && *sent == Io::again) return enqueue(std::move(text), fds);
-  if (sent && *sent == Io::done) return;
-  // Never end inside of the caller's hands: the loop will tell it.
-  loop_.post([this, alive = alive_,
-              reason = sent ? Error{Word::unreachable, "the connection was closed"} : sent.error()] {
+  if (sent && *sent == Io::again) return enqueue(std::move(text), fds, id);
+  if (!sent && !fds.empty()) return std::unexpected(sent.error());
+  note_sent(fds.size());
+  if (sent && *sent == Io::done) return {};
+  end_soon(sent ? Error{Word::unreachable, "the connection was closed"} : sent.error());
+  return {};
+}
+
+void Channel::note_sent(std::size_t fds) {
+  fds_sent_ += fds;
+  most_fds_ = std::max(most_fds_, fds);
+}
+
+/// Never inside of the caller's hands: the loop will tell it.
+void Channel::end_soon(Error reason) {
+  loop_.post([this, alive = alive_, reason = std::move(reason)] {
     if (*alive && is_open()) end(reason);
   });
 }
 
-void Channel::enqueue(std::string text, std::span<const int> fds) {
-  Queued queued{std::move(text), {}};
+Result<> Channel::enqueue(std::string text, std::span<const int> fds, std::string_view id) {
+  Queued queued{std::move(text), {}, {}};
   for (const int fd : fds) {
     auto copy = duplicate(fd);
-    if (!copy) return;
+    if (!copy) return fail(Word::busy, "out of descriptors: " + copy.error().text);
     queued.fds.push_back(std::move(*copy));
   }
+  if (!fds.empty() && !id.empty())
+    queued.without_fds = rpc::error(id, {Word::busy, "the descriptor could not be sent; read and retry"});
+  note_sent(fds.size());
+  queued_bytes_ += queued.text.size() + queued.without_fds.size();
   queue_.push_back(std::move(queued));
-  poll_.change(UV_READABLE | UV_WRITABLE);
-  if (queue_.size() <= limits_.queued_messages) return;
-  loop_.post([this, alive = alive_] {
-    if (*alive && is_open()) end(Error{Word::busy, "the peer does not read its messages"});
-  });
+  update_interest();
+  if (queue_.size() > limits_.queued_messages || queued_bytes_ > limits_.queued_bytes)
+    end_soon(Error{Word::busy, "the peer does not read its messages"});
+  return {};
+}
+
+Result<Io> Channel::send_next() {
+  const auto& next = queue_.front();
+  std::array<int, max_fds> raw{};
+  for (std::size_t i = 0; i < next.fds.size(); ++i) raw[i] = next.fds[i].borrow();
+  auto sent = send_with_fds(socket_.borrow(), next.text, std::span{raw}.first(next.fds.size()));
+  if (sent || next.fds.empty()) return sent;
+  return next.without_fds.empty() ? Io::done : send_with_fds(socket_.borrow(), next.without_fds, {});
 }
 
 void Channel::flush() {
   while (!queue_.empty()) {
-    const auto& next = queue_.front();
-    std::array<int, max_fds> raw{};
-    for (std::size_t i = 0; i < next.fds.size(); ++i) raw[i] = next.fds[i].borrow();
-    const auto sent = send_with_fds(socket_.borrow(), next.text, std::span{raw}.first(next.fds.size()));
+    const auto sent = send_next();
     if (!sent) return end(sent.error());
     if (*sent == Io::again) return;
     if (*sent == Io::closed) return end(Error{Word::unreachable, "the connection was closed"});
+    queued_bytes_ -= queue_.front().text.size() + queue_.front().without_fds.size();
     queue_.pop_front();
   }
-  poll_.change(UV_READABLE);
+  update_interest();
+}
+
+void Channel::update_interest() {
+  const bool reads = queue_.empty() || limits_.reads_while_queued;
+  poll_.change((reads ? UV_READABLE : 0) | (queue_.empty() ? 0 : UV_WRITABLE));
 }
 
 void Channel::end(const Error& reason) {
@@ -197,6 +251,7 @@ void Channel::close(const Error& reason) {
   poll_.stop();
   socket_ = Fd{};
   queue_.clear();
+  queued_bytes_ = 0;
   const auto alive = alive_;
   auto calls = std::exchange(calls_, {});
   for (auto& [number, call] : calls) {

@@ -1,5 +1,7 @@
 #include "ipc/fd.hh"
 
+#include "ipc/channel.hh"
+
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -25,6 +27,9 @@ std::vector<Fd> take_fds(msghdr& header) {
   }
   return fds;
 }
+
+/// A control message that was cut although it had room for what came: no numbers were left to give.
+bool had_room(const std::vector<Fd>& fds) { return fds.size() < max_fds; }
 
 bool is_hangup(int code) { return code == ECONNRESET || code == EPIPE || code == ENOTCONN; }
 }  // namespace
@@ -59,6 +64,8 @@ Result<Io> send_with_fds(int socket, std::string_view bytes, std::span<const int
     if (errno == EINTR) continue;
     if (errno == EAGAIN) return Io::again;
     if (is_hangup(errno)) return Io::closed;
+    if (errno == ETOOMANYREFS)
+      return fail(Word::busy, "too many descriptors are on their way to receivers that do not read them");
     return fail_errno("sendmsg");
   }
 }
@@ -82,10 +89,17 @@ Result<Received> receive_with_fds(int socket, std::span<char> buffer) {
   Received received{.io = count == 0 ? Io::closed : Io::done,
                     .size = static_cast<std::size_t>(count),
                     .fds = take_fds(header)};
-  if ((header.msg_flags & MSG_CTRUNC) != 0)
-    return fail(Word::bad_request, "more than 16 descriptors in one message");
-  if ((header.msg_flags & MSG_TRUNC) != 0) return fail(Word::bad_request, "a message of more than 64 KiB");
-  return received;
+  const bool cut = (header.msg_flags & MSG_CTRUNC) != 0 && !had_room(received.fds);
+  const bool too_long = (header.msg_flags & MSG_TRUNC) != 0;
+  if (!cut && !too_long) return received;
+  detail::forget_linger(received.fds);
+  if (cut) return fail(Word::bad_request, "more than 16 descriptors in one message");
+  return fail(Word::bad_request, "a message of more than 64 KiB");
+}
+
+void detail::forget_linger(const std::vector<Fd>& fds) {
+  const linger none{};
+  for (const auto& fd : fds) ::setsockopt(fd.borrow(), SOL_SOCKET, SO_LINGER, &none, sizeof none);
 }
 
 Result<std::pair<Fd, Fd>> socket_pair(int type) {

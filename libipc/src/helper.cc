@@ -8,7 +8,8 @@ namespace ipc {
 namespace {
 constexpr std::size_t most_dials = 16'384;  // far above what a router lets through
 // A router that is busy for a moment must not cost it its helper.
-constexpr ChannelLimits channel_limits{.queued_messages = 2 * most_dials, .unread_fds = 2 * most_dials};
+constexpr ChannelLimits channel_limits{
+    .queued_messages = 2 * most_dials, .queued_bytes = 64 * 1024 * 1024, .unread_fds = 2 * most_dials};
 // What peers can make us say: as many lines at once, and one more every so many milliseconds.
 constexpr int most_log_lines = 100;
 constexpr std::uint64_t log_interval = 100;
