@@ -248,7 +248,13 @@ std::string mask_secrets(std::string_view text) {
   if (text.find('@') == text.npos) return std::string(text);
   const auto start = text.find("://");
   if (start == text.npos) return std::string(text);
-  const auto end = std::min(text.find_first_of("/?#", start + 3), text.size());
+  auto end = std::min(text.find_first_of("/?#", start + 3), text.size());
+  if (text.substr(0, end).find('@', start + 3) == text.npos) {
+    // A secret with an unencoded '/', '?' or '#' in it is no URI any more, but a secret still.
+    const auto last = text.rfind('@');
+    const auto first = text.find(':', start + 3);
+    if (last != text.npos && last > start + 3 && first < last) end = last + 1;
+  }
   const auto authority = text.substr(start + 3, end - start - 3);
   const auto at = authority.rfind('@');
   const auto colon = authority.find(':');
