@@ -46,10 +46,11 @@ std::uint16_t port_of(const ipc::Labels& labels, std::string_view name) {
 }
 
 /// To a datagram helper's peers first as a socket that keeps datagrams apart.
-ipc::Result<ipc::Fd> connect_service(const std::string& path, std::string_view scheme) {
+ipc::Result<ipc::Fd> connect_service(const RunDir& rundir, const std::string& service,
+                                     std::string_view scheme) {
   if (scheme == "udp")
-    if (auto socket = connect_unix(path, SOCK_SEQPACKET)) return socket;
-  return connect_unix(path, SOCK_STREAM);
+    if (auto socket = rundir.connect(service, SOCK_SEQPACKET)) return socket;
+  return rundir.connect(service, SOCK_STREAM);
 }
 }  // namespace
 
@@ -83,7 +84,7 @@ void Admissions::admit(Inbound inbound, Answer answer) {
   router_.events.stamp(decision);
   decision.generation = entry.config->generation;
   decision.direction = Direction::in;
-  decision.asked = entry.inbound.service;
+  decision.asked = ipc::printable(entry.inbound.service);
   const auto address = ipc::parse_address(label(entry.inbound.labels, "peer.address"));
   const auto scheme = label(entry.inbound.labels, "scheme");
   decision.peer = scheme + ":" + label(entry.inbound.labels, "peer.address") + ":" +
@@ -169,7 +170,7 @@ void Admissions::deliver(Delivery delivery) {
 /// An unguarded service: the helper relays between the peer and its UNIX socket.
 void Admissions::connect(Entry entry) {
   Ask ask{.service = entry.service, .hops = entry.inbound.hops, .from_outside = true};
-  auto socket = connect_service(router_.rundir.file(entry.service), label(entry.inbound.labels, "scheme"));
+  auto socket = connect_service(router_.rundir, entry.service, label(entry.inbound.labels, "scheme"));
   if (!socket) return refuse(entry, std::move(socket).error());
   auto owner = Identity::of_peer(socket->borrow());
   if (!owner) return refuse(entry, std::move(owner).error());

@@ -91,8 +91,8 @@ Request::Request(Router& router, Ask ask, Asker asker, Done done)
 void Request::run() {
   router_.events.stamp(decision_);
   decision_.generation = config_->generation;
-  decision_.asked = ask_.service.empty() ? ipc::mask_secrets(ask_.uri) : ask_.service;
-  decision_.opened = ask_.service;
+  decision_.asked = ipc::printable(ask_.service.empty() ? ipc::mask_secrets(ask_.uri) : ask_.service);
+  decision_.opened = ipc::printable(ask_.service);
   decision_.client = asker_.who();
   const auto began = uv_hrtime();
   auto routed = route(*config_, route_question(router_, ask_));
@@ -146,7 +146,7 @@ void Request::open_offered(const Target& target) {
 
 /// A full backlog of a UNIX socket cannot be waited for with poll(2): try again until the time is up.
 void Request::open_socket(const Target& target, const std::string& path, int type, bool unguarded) {
-  auto socket = connect_unix(path, type);
+  auto socket = unguarded ? router_.rundir.connect(target.service, type) : connect_unix(path, type);
   const bool busy = !socket && socket.error().word == ipc::Word::busy;
   if (busy && share_of_time() > retry_connect) {
     timer_ = ipc::Timer{router_.loop, retry_connect, [this, &target, path, type, unguarded] {
@@ -188,6 +188,7 @@ void Request::dial(const Target& target, Judged judged) {
 void Request::dial_through(Helper& helper, const Target& target, Judged judged) {
   auto order = order_for(*config_, ask_, target, judged);
   order.deadline = share_of_time();
+  helper_ = &helper;
   if (auto spare = take_warm(target, judged)) {
     if (!order.service) return dialled(target, std::move(*spare));
     order.connected = std::move(spare->fd);
@@ -200,7 +201,6 @@ void Request::dial_through(Helper& helper, const Target& target, Judged judged) 
     self->allowed_ = judge_addresses(*self->config_, target, addresses, self->asker_, self->decision_);
     return self->allowed_;
   };
-  helper_ = &helper;
   dial_id_ = helper.dial(std::move(order), [weak = weak_from_this(), &target](ipc::Result<Dialled> outcome) {
     if (const auto self = weak.lock()) self->dialled(target, std::move(outcome));
   });
@@ -305,7 +305,7 @@ Decision explain(Router& router, const Ask& ask, Asker asker) {
   const auto config = router.config;
   router.events.stamp(decision);
   decision.generation = config->generation;
-  decision.asked = ask.service.empty() ? ipc::mask_secrets(ask.uri) : ask.service;
+  decision.asked = ipc::printable(ask.service.empty() ? ipc::mask_secrets(ask.uri) : ask.service);
   decision.client = asker.who();
   auto routed = route(*config, route_question(router, ask));
   if (!routed) {

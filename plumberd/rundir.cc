@@ -92,6 +92,16 @@ ipc::Result<ipc::Fd> take_lock(const std::string& path) {
   return lock;
 }
 
+/// `shown` is what error sentences call it.
+ipc::Result<ipc::Fd> connect_to(const std::string& path, const std::string& shown, int type) {
+  const auto address = TRY(unix_address(path));
+  auto socket = TRY(ipc::unix_socket(type));
+  if (::connect(socket.borrow(), generic(address), sizeof address) == 0) return socket;
+  if (errno == EAGAIN) return ipc::fail(ipc::Word::busy, shown + ": its queue of connections is full");
+  if (errno == EPROTOTYPE) return ipc::fail(ipc::Word::unreachable, shown + " is a socket of another type");
+  return ipc::fail(ipc::Word::unreachable, "connect " + shown + ": " + ipc::errno_text(errno));
+}
+
 /// Proves that the socket at `path` is a dead one of ours before it is removed.
 ipc::Result<> clear_stale(const std::string& path, int type) {
   struct stat status {};
@@ -99,7 +109,9 @@ ipc::Result<> clear_stale(const std::string& path, int type) {
     return errno == ENOENT ? ipc::Result<>{} : ipc::fail_errno("stat " + path);
   if (!S_ISSOCK(status.st_mode)) return ipc::fail(ipc::Word::taken, path + " is there and is no socket");
   if (!ours(status)) return foreign("the socket " + path, status.st_uid);
-  if (connect_unix(path, type)) return ipc::fail(ipc::Word::taken, "a process already listens on " + path);
+  const auto probe = connect_unix(path, type);
+  if (probe || probe.error().word == ipc::Word::busy)  // a full queue is somebody's too
+    return ipc::fail(ipc::Word::taken, "a process already listens on " + path);
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) return ipc::fail_errno("unlink " + path);
   return {};
 }
@@ -137,17 +149,31 @@ ipc::Result<ipc::Fd> RunDir::bind(std::string_view name, int type) const {
   if (::bind(socket.borrow(), generic(address), sizeof address) != 0) return ipc::fail_errno("bind " + path);
   if (::chmod(path.c_str(), 0666) != 0) return ipc::fail_errno("chmod " + path);
   if (::listen(socket.borrow(), backlog) != 0) return ipc::fail_errno("listen " + path);
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) == 0) bound_[std::string(name)] = {status.st_dev, status.st_ino};
   return socket;
 }
 
-void RunDir::remove(std::string_view name) const { ::unlink(file(name).c_str()); }
-
-ipc::Result<ipc::Fd> connect_unix(const std::string& path, int type) {
-  const auto address = TRY(unix_address(path));
-  auto socket = TRY(ipc::unix_socket(type));
-  if (::connect(socket.borrow(), generic(address), sizeof address) == 0) return socket;
-  if (errno == EAGAIN) return ipc::fail(ipc::Word::busy, path + ": its queue of connections is full");
-  if (errno == EPROTOTYPE) return ipc::fail(ipc::Word::unreachable, path + " is a socket of another type");
-  return ipc::fail(ipc::Word::unreachable, "connect " + path + ": " + ipc::errno_text(errno));
+void RunDir::remove(std::string_view name) const {
+  const auto found = bound_.find(name);
+  struct stat status {};
+  if (found == bound_.end() || ::lstat(file(name).c_str(), &status) != 0) return;
+  if (found->second == std::pair{status.st_dev, status.st_ino}) ::unlink(file(name).c_str());
+  bound_.erase(found);
 }
+
+ipc::Result<ipc::Fd> RunDir::connect(std::string_view name, int type) const {
+  const auto path = file(name);
+  const ipc::Fd place{::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)};
+  if (!place && (errno == EMFILE || errno == ENFILE))
+    return ipc::fail(ipc::Word::busy, "open " + path + ": " + ipc::errno_text(errno));
+  struct stat status {};
+  if (!place || ::fstat(place.borrow(), &status) != 0)
+    return ipc::fail(ipc::Word::unreachable, "open " + path + ": " + ipc::errno_text(errno));
+  if (!S_ISSOCK(status.st_mode) || status.st_nlink != 1)
+    return ipc::fail(ipc::Word::unreachable, path + " is no socket, or a link to one");
+  return connect_to("/proc/self/fd/" + std::to_string(place.borrow()), path, type);
+}
+
+ipc::Result<ipc::Fd> connect_unix(const std::string& path, int type) { return connect_to(path, path, type); }
 }  // namespace plumberd

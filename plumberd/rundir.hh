@@ -1,5 +1,8 @@
 // The run directory: found, created, owned by one router at a time, its sockets bound and removed.
 #pragma once
+#include <sys/types.h>
+
+#include <map>
 #include <optional>
 #include <string>
 
@@ -21,13 +24,17 @@ class RunDir {
   /// A listening socket at RUNDIR/name, mode 0666. A dead router's socket is replaced; one that somebody
   /// still answers on, or that belongs to somebody else, is refused (TAKEN names the owner).
   ipc::Result<ipc::Fd> bind(std::string_view name, int type) const;
-  /// Removes RUNDIR/name.
+  /// Removes RUNDIR/name if it is the socket that `bind` made.
   void remove(std::string_view name) const;
+  /// `connect_unix` to the socket at RUNDIR/name itself. Others may write in this directory: a link,
+  /// or what is put in place of the socket meanwhile, must not lead to sockets that only we may open.
+  ipc::Result<ipc::Fd> connect(std::string_view name, int type) const;
 
  private:
   RunDir(std::string path, ipc::Fd lock) : path_{std::move(path)}, lock_{std::move(lock)} {}
   std::string path_;
   ipc::Fd lock_;
+  mutable std::map<std::string, std::pair<dev_t, ino_t>, std::less<>> bound_{};
 };
 
 /// Starts to connect to the UNIX socket at `path`. The kernel answers at once: a full backlog is `busy`
