@@ -100,12 +100,29 @@ std::uint64_t Helper::dial(DialOrder order, OnDialled done) {
     return id;
   }
   auto& dial = dials_.emplace(id, Dial{std::move(order), std::move(done)}).first->second;
-  if (is_ready()) send_dial(id, dial);
+  dial.ends_at = loop_.now() + static_cast<std::uint64_t>(dial.order.deadline.count());
+  is_ready() ? send_dial(id, dial) : wait_for_start(id, dial);
   start_soon();
   return id;
 }
 
+/// A helper that rests or does not get ready must not hold a request beyond its time.
+void Helper::wait_for_start(std::uint64_t id, Dial& dial) {
+  dial.waiting = ipc::Timer{
+      loop_, dial.order.deadline, [this, id] {
+        auto late = dials_.extract(id);
+        if (late.empty()) return;
+        const auto why = last_loss_.empty() ? "is not ready" : last_loss_;
+        late.mapped().done(ipc::fail(ipc::Word::no_helper, "the helper " + spec_.name + " " + why));
+      }};
+}
+
 void Helper::send_dial(std::uint64_t id, Dial& dial) {
+  if (dial.waiting) {
+    dial.waiting.stop();
+    const auto now = loop_.now();
+    dial.order.deadline = ipc::Milliseconds{dial.ends_at > now ? dial.ends_at - now : 1};
+  }
   const int connected = dial.order.connected.borrow();
   const std::span<const int> fds{&connected, connected >= 0 ? 1U : 0U};
   dial.call = channel_->call(
@@ -233,8 +250,10 @@ void Helper::judge(const ipc::Channel::Incoming& incoming) {
 }
 
 void Helper::admit(ipc::Channel::Incoming incoming) {
-  const auto answer = [this, alive = alive_, id = incoming.message.id](ipc::Result<Admission> admission) {
-    if (!*alive || !channel_ || !channel_->is_open()) return;
+  // A helper that was started anew in between would take the answer for one to a question of its own.
+  const auto answer = [this, alive = alive_, lives = restarts_,
+                       id = incoming.message.id](ipc::Result<Admission> admission) {
+    if (!*alive || lives != restarts_ || !channel_ || !channel_->is_open()) return;
     if (!admission) return channel_->refuse(id, admission.error());
     const int fd = admission->fd.borrow();
     channel_->answer(id, admission->result, {&fd, fd >= 0 ? 1U : 0U});

@@ -81,6 +81,8 @@ class Helper {
   void unlisten(std::uint64_t id);
   void relay(ipc::Fd a, ipc::Fd b, std::string_view framing);
   void configure(std::string settings, std::uint64_t generation);
+  /// Nothing more is told about processes that still run; for the end of the router.
+  static void forget_processes(ipc::Loop& loop);
   /// Ends the channel: the process finishes its relays and exits by itself.
   void release();
 
@@ -95,7 +97,9 @@ class Helper {
   struct Dial {
     DialOrder order;
     OnDialled done;
-    std::uint64_t call = 0;  ///< 0: waits for the helper to become ready
+    std::uint64_t call = 0;     ///< 0: waits for the helper to become ready
+    std::uint64_t ends_at = 0;  ///< loop time
+    ipc::Timer waiting{};       ///< until then
   };
   struct Listening {
     Listen listen;
@@ -111,7 +115,9 @@ class Helper {
   static void on_exit(uv_process_t* handle, std::int64_t status, int signal);
   void rest(const std::string& why);
   void lost(const std::string& why);
-  void fail_new_listeners(const ipc::Error& reason);
+  void fail_all(const ipc::Error& reason, bool for_good);
+  std::vector<OnListening> take_listeners(bool all);
+  void wait_for_start(std::uint64_t id, Dial& dial);
   void on_hello(const ipc::rpc::Message& message);
   void on_request(ipc::Channel::Incoming incoming);
   void on_notification(ipc::Channel::Incoming incoming);
@@ -130,7 +136,8 @@ class Helper {
   std::unique_ptr<ipc::Channel> channel_;
   Process* process_ = nullptr;  ///< libuv's; freed by its close callback
   pid_t pid_ = 0;
-  ipc::Timer timer_;  ///< hello's deadline, or the end of the rest
+  std::string last_loss_;  ///< why it was lost or could not be started
+  ipc::Timer timer_;       ///< hello's deadline, or the end of the rest
   ipc::Milliseconds back_off_;
   std::uint64_t started_ = 0;
   unsigned restarts_ = 0;

@@ -126,9 +126,9 @@ void Helper::start() {
       .on_notification = [this](auto incoming) { on_notification(std::move(incoming)); },
       .on_closed = [this](const ipc::Error& why) { lost("closed its channel: " + why.text); }};
   // A helper is trusted with descriptors; its queue is bounded by the dials that may be under way.
-  channel_ =
-      std::make_unique<ipc::Channel>(loop_, std::move(pair->first), std::move(handlers),
-                                     ipc::ChannelLimits{.queued_messages = 32'768, .unread_fds = 16'384});
+  channel_ = std::make_unique<ipc::Channel>(
+      loop_, std::move(pair->first), std::move(handlers),
+      ipc::ChannelLimits{.queued_messages = 32'768, .queued_bytes = 64 * 1024 * 1024, .unread_fds = 16'384});
   timer_ = ipc::Timer{loop_, hello_deadline, [this] { lost("did not say hello within 5 seconds"); }};
 }
 
@@ -174,6 +174,14 @@ void Helper::on_exit(uv_process_t* handle, std::int64_t status, int signal) {
   close_process(process);
 }
 
+void Helper::forget_processes(ipc::Loop& loop) {
+  const auto forget = [](uv_handle_t* handle, void*) {
+    if (handle->type == UV_PROCESS && uv_is_closing(handle) == 0)
+      close_process(reinterpret_cast<Process*>(handle));
+  };
+  uv_walk(loop.raw(), forget, nullptr);
+}
+
 /// The process is gone, or as good as gone: whoever waits is told at once. One that only closed its channel
 /// may be finishing its relays.
 void Helper::lost(const std::string& why) {
@@ -189,16 +197,11 @@ void Helper::rest(const std::string& why) {
   const bool was_healthy = loop_.now() - started_ > healthy_after_ms;
   back_off_ = was_healthy ? first_rest : std::min(back_off_ * 2, longest_rest);
   ++restarts_;
+  last_loss_ = why;
   state_ = State::resting;
-  if (channel_) channel_->close({ipc::Word::internal, "the helper " + spec_.name + " " + why});
   const auto alive = alive_;
-  const ipc::Error reason{ipc::Word::no_helper, "the helper " + spec_.name + " " + why};
-  auto waiting = std::exchange(dials_, {});
-  for (auto& [id, dial] : waiting) {
-    dial.done(std::unexpected(reason));
-    if (!*alive) return;
-  }
-  fail_new_listeners(reason);
+  fail_all({ipc::Word::no_helper, "the helper " + spec_.name + " " + why}, false);
+  if (!*alive) return;  // whoever was told has installed another configuration
   loop_.post([this, alive] {
     if (*alive && state_ == State::resting) channel_.reset();
   });
@@ -208,22 +211,35 @@ void Helper::rest(const std::string& why) {
                       }};
 }
 
+/// Everybody who waits is told, once. What they do about it may replace this object: nothing of it is touched
+/// after the first was told.
+void Helper::fail_all(const ipc::Error& reason, bool for_good) {
+  const ipc::Error cut{ipc::Word::internal,
+                       "the helper " + spec_.name + " went away while it dialled; try again"};
+  auto dials = std::exchange(dials_, {});
+  auto listeners = take_listeners(for_good);
+  if (channel_) channel_->close({ipc::Word::internal, reason.text});
+  for (auto& [id, dial] : dials) dial.done(std::unexpected(dial.call != 0 ? cut : reason));
+  for (auto& done : listeners) done(std::unexpected(reason));
+}
+
 /// Those that never listened: whoever asked for them must know. The others are opened again after the
-/// restart.
-void Helper::fail_new_listeners(const ipc::Error& reason) {
+/// restart, if there is one.
+std::vector<Helper::OnListening> Helper::take_listeners(bool all) {
   std::vector<OnListening> waiting;
   for (auto i = listens_.begin(); i != listens_.end();) {
-    if (i->second.done) waiting.push_back(std::move(i->second.done));
-    i = i->second.actual.empty() ? listens_.erase(i) : std::next(i);
+    if (i->second.done) waiting.push_back(std::exchange(i->second.done, nullptr));
+    i = all || i->second.actual.empty() ? listens_.erase(i) : std::next(i);
   }
-  for (auto& done : waiting) done(std::unexpected(reason));
+  return waiting;
 }
 
 void Helper::release() {
   timer_.stop();
   process_ = nullptr;
-  if (channel_) channel_->close({ipc::Word::internal, "the router is going down"});
-  channel_.reset();
   state_ = State::idle;
+  fail_all({ipc::Word::no_helper, "the helper " + spec_.name + " was replaced or is going down; try again"},
+           true);
+  channel_.reset();
 }
 }  // namespace plumberd

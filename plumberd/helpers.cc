@@ -34,18 +34,37 @@ std::string configuration_of(const Config& config) {
 }
 }  // namespace
 
+std::unique_ptr<Helpers::Pool> Helpers::take(Pools& pools, const HelperSpec& spec) {
+  const auto found =
+      std::ranges::find_if(pools, [&](const auto& pool) { return pool && same(pool->spec, spec); });
+  return found != pools.end() ? std::move(*found) : nullptr;
+}
+
 void Helpers::apply(const Config& config) {
-  std::vector<std::unique_ptr<Pool>> next;
+  Pools next;
   for (auto& spec : specs_of(config)) {
-    const auto kept =
-        std::ranges::find_if(pools_, [&](const auto& pool) { return pool && same(pool->spec, spec); });
-    auto pool = kept != pools_.end() ? std::move(*kept) : std::make_unique<Pool>(Pool{.spec = spec});
+    auto pool = take(pools_, spec);
+    if (!pool) pool = take(unused_, spec);
+    if (!pool) pool = std::make_unique<Pool>(Pool{.spec = spec});
     while (pool->workers.size() < std::max(1U, spec.workers))
       pool->workers.push_back(std::make_unique<Helper>(loop_, log_, spec, hooks_));
     for (auto& worker : pool->workers) worker->configure(configuration_of(config), config.generation);
     next.push_back(std::move(pool));
   }
-  pools_ = std::move(next);
+  for (auto& pool : std::exchange(pools_, std::move(next)))
+    if (pool) unused_.push_back(std::move(pool));
+}
+
+/// Whoever still waits for one of them is told, and may look for another: ours are in order by then.
+void Helpers::release_unused() {
+  if (unused_.empty()) return;
+  loop_.post([this] { const auto gone = std::exchange(unused_, {}); });
+}
+
+void Helpers::release_all() {
+  const auto unused = std::exchange(unused_, {});
+  const auto gone = std::exchange(pools_, {});
+  Helper::forget_processes(loop_);
 }
 
 Helpers::Pool* Helpers::pool_for(std::string_view scheme) {

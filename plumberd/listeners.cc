@@ -22,6 +22,7 @@ struct Listeners::Preparation {
 void Listeners::prepare(const Config& config, Done done) {
   auto preparation = std::make_shared<Preparation>(Preparation{.done = std::move(done)});
   for (auto& [id, open] : open_) open.wanted = open.fresh = false;
+  make_room();
   for (const auto& listen : config.listens) {
     const auto settings = helper_settings(config, "", listen.profile);
     const auto kept = std::ranges::find_if(open_, [&](const auto& entry) {
@@ -35,6 +36,21 @@ void Listeners::prepare(const Config& config, Done done) {
     }
   }
   settle(preparation);
+}
+
+/// A helper whose entry has changed must let go of its ports before the one in its place can have them.
+void Listeners::make_room() {
+  for (auto& [id, open] : open_) {
+    if (open.helper == helpers_.first_for_scheme(scheme_of(open.listen.uri))) continue;
+    open.helper->unlisten(id);
+    open.away = true;
+  }
+}
+
+void Listeners::restore() {
+  for (auto& [id, open] : open_)
+    if (std::exchange(open.away, false))
+      open.helper->listen(id, open.listen, open.settings, [](const ipc::Result<std::string>&) {});
 }
 
 void Listeners::open_one(const Config& config, const Listen& listen,

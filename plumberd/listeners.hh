@@ -14,10 +14,11 @@ class Listeners {
  public:
   explicit Listeners(Helpers& helpers) : helpers_{helpers} {}
   using Done = std::function<void(ipc::Result<>)>;
-  /// Opens what `config` asks for and is not open yet, then calls back: with an error nothing has changed.
-  /// `commit` afterwards closes what it no longer asks for.
+  /// Opens what `config` asks for and is not open yet, then calls back. `commit` afterwards closes what it no
+  /// longer asks for; after an error `restore` opens again what had to make room for another helper.
   void prepare(const Config& config, Done done);
   void commit();
+  void restore();
   const Listen* find(std::uint64_t id) const;
 
   struct Entry {
@@ -33,10 +34,12 @@ class Listeners {
     std::string actual{};
     Helper* helper = nullptr;
     bool wanted = true;
+    bool away = false;  ///< closed, so that the helper's successor can listen there
     bool fresh = true;  ///< opened by the preparation under way
   };
   struct Preparation;
   void open_one(const Config& config, const Listen& listen, const std::shared_ptr<Preparation>& preparation);
+  void make_room();
   void settle(const std::shared_ptr<Preparation>& preparation);
   Helpers& helpers_;
   std::map<std::uint64_t, Open> open_;

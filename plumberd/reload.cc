@@ -9,6 +9,7 @@ constexpr std::size_t most_waiting = 16;
 struct Reloader::Job {
   uv_work_t work{};
   Reloader* owner = nullptr;
+  std::shared_ptr<bool> owner_alive{};
   Arguments arguments{};
   Loaded outcome{};
   Wish wish{};
@@ -24,7 +25,10 @@ void Reloader::reload(unsigned confirm_seconds, Done done) {
 void Reloader::start_next() {
   if (waiting_.empty()) return;
   busy_ = true;
-  auto* job = new Job{.owner = this, .arguments = router_.arguments, .wish = std::move(waiting_.front())};
+  auto* job = new Job{.owner = this,
+                      .owner_alive = alive_,
+                      .arguments = router_.arguments,
+                      .wish = std::move(waiting_.front())};
   waiting_.pop_front();
   job->work.data = job;
   const auto work = [](uv_work_t* request) {
@@ -33,7 +37,7 @@ void Reloader::start_next() {
   };
   const auto after = [](uv_work_t* request, int) {
     const std::unique_ptr<Job> self{static_cast<Job*>(request->data)};
-    self->owner->loaded(std::move(self->outcome), std::move(self->wish));
+    if (*self->owner_alive) self->owner->loaded(std::move(self->outcome), std::move(self->wish));
   };
   uv_queue_work(router_.loop.raw(), &job->work, work, after);
 }
@@ -86,10 +90,13 @@ void Reloader::roll_back() {
     return;
   }
   rollback_.stop();
+  busy_ = true;
   auto previous = std::make_shared<Config>(*std::exchange(previous_, nullptr));
   router_.log.warn("the reload was not confirmed: back to the configuration before it");
   router_.install(std::move(previous), [this](ipc::Result<> done) {
     if (!done) router_.log.error("the roll-back failed: " + done.error().text);
+    busy_ = false;
+    start_next();
   });
 }
 }  // namespace plumberd

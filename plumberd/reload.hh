@@ -22,6 +22,8 @@ class Reloader {
  public:
   using Done = std::function<void(const Reloaded&)>;
   explicit Reloader(Router& router) : router_{router} {}
+  Reloader(const Reloader&) = delete;
+  ~Reloader() { *alive_ = false; }
   /// One at a time; further ones wait (at most 16). `confirm_seconds` 0: for good.
   void reload(unsigned confirm_seconds, Done done);
   /// Keeps what waits for confirmation; BAD_REQUEST when nothing does.
@@ -42,6 +44,7 @@ class Reloader {
   std::deque<Wish> waiting_;
   std::shared_ptr<const Config> previous_;
   ipc::Timer rollback_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 }  // namespace plumberd

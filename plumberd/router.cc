@@ -68,11 +68,14 @@ void Router::install(std::shared_ptr<Config> next, std::function<void(ipc::Resul
   listeners.prepare(*next, [this, next, done = std::move(done)](ipc::Result<> opened) {
     if (!opened) {
       helpers.apply(*config);
+      listeners.restore();
+      helpers.release_unused();
       return done(std::move(opened));
     }
     listeners.commit();
     generation = next->generation;
     config = next;
+    helpers.release_unused();
     warm.refill();
     done({});
   });
