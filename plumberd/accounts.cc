@@ -1,5 +1,7 @@
 #include "plumberd/accounts.hh"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -10,7 +12,31 @@ constexpr std::uint64_t soon_ms = 50;  // requests under way are answered in mil
 std::uint64_t ms_to_next_token(double tokens, double rate) {
   return static_cast<std::uint64_t>(std::ceil((1 - tokens) * 1000 / rate));
 }
+
+unsigned descriptor_limit() {
+  rlimit limit{};
+  constexpr rlim_t most = 1U << 20;
+  return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? static_cast<unsigned>(std::min(limit.rlim_cur, most))
+                                                 : 1024;
+}
 }  // namespace
+
+Accounts::Accounts()
+    : most_connections_{std::max(descriptor_limit() / 2, 16U)},
+      most_unread_fds_{std::max(descriptor_limit() / 4, 16U)} {}
+
+void Accounts::Unread::set(std::size_t count) {
+  if (count == count_) return;
+  auto& account = accounts_.accounts_[uid_];
+  account.unread_fds += count - count_;
+  count_ = count;
+  if (count == 0) accounts_.forget_if_idle(uid_);
+}
+
+bool Accounts::Unread::may_grow() const {
+  const auto found = accounts_.accounts_.find(uid_);
+  return found == accounts_.accounts_.end() || found->second.unread_fds < accounts_.most_unread_fds_;
+}
 
 Accounts::Ticket& Accounts::Ticket::operator=(Ticket&& from) noexcept {
   give_back();
@@ -32,12 +58,13 @@ void Accounts::forget_if_idle(uid_t uid) {
   const auto found = accounts_.find(uid);
   if (found == accounts_.end()) return;
   const auto& account = found->second;
-  if (account.connections == 0 && account.pending == 0 && account.tokens < 0) accounts_.erase(found);
+  if (account.connections == 0 && account.pending == 0 && account.unread_fds == 0 && account.tokens < 0)
+    accounts_.erase(found);
 }
 
 ipc::Result<Accounts::Ticket> Accounts::open_connection(uid_t uid, const Limits& limits) {
   auto& account = accounts_[uid];
-  if (account.connections >= limits.connections)
+  if (account.connections >= std::min(limits.connections, most_connections_))
     return ipc::fail(ipc::Word::busy, "uid " + std::to_string(uid) + " has " +
                                           std::to_string(account.connections) +
                                           " connections open, its limit");

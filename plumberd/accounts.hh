@@ -29,7 +29,28 @@ class Accounts {
     uid_t uid_ = 0;
   };
 
-  /// BUSY when the user's limit is reached. `now` is monotonic milliseconds.
+  /// Descriptors that were sent to a user and are not known to be read; given back with this object. They
+  /// count against our RLIMIT_NOFILE (ETOOMANYREFS), whoever does not read them.
+  class Unread {
+   public:
+    Unread(Accounts& accounts, uid_t uid) : accounts_{accounts}, uid_{uid} {}
+    Unread(const Unread&) = delete;
+    ~Unread() { set(0); }
+    void set(std::size_t count);
+    void add(std::size_t count) { set(count_ + count); }
+    std::size_t count() const { return count_; }
+    /// Whether the user may be sent another one.
+    bool may_grow() const;
+
+   private:
+    Accounts& accounts_;
+    uid_t uid_;
+    std::size_t count_ = 0;
+  };
+
+  Accounts();
+  /// BUSY when the user's limit is reached, or half of our descriptors are the user's. `now` is monotonic
+  /// milliseconds.
   ipc::Result<Ticket> open_connection(uid_t uid, const Limits& limits);
   ipc::Result<Ticket> begin_request(uid_t uid, const Limits& limits, std::uint64_t now);
   /// When a user that was just refused may come back: at the bucket's next token, else soon.
@@ -40,12 +61,15 @@ class Accounts {
   struct Account {
     unsigned connections = 0;
     unsigned pending = 0;
+    std::size_t unread_fds = 0;
     double tokens = -1;  ///< of the bucket; negative: never used
     std::uint64_t refilled = 0;
   };
   ipc::Result<> take_token(Account& account, const Limits& limits, std::uint64_t now);
   void forget_if_idle(uid_t uid);
   std::unordered_map<uid_t, Account> accounts_;
+  unsigned most_connections_;
+  std::size_t most_unread_fds_;
 };
 
 }  // namespace plumberd

@@ -1,5 +1,8 @@
 #include "plumberd/lookup_door.hh"
 
+#include <linux/sockios.h>
+#include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -10,7 +13,10 @@ namespace plumberd {
 namespace {
 constexpr int accepts_per_turn = 64;
 constexpr ipc::Milliseconds accept_pause{50};
-constexpr std::size_t largest_lookup = 65'536;
+// Existing clients send at most 8191 (0.7) and 9,999 (v1) bytes.
+constexpr std::size_t largest_lookup = 16'384;
+constexpr ipc::Milliseconds first_look{1};
+constexpr ipc::Milliseconds longest_pause{1'000};
 constexpr std::size_t cut_by_glibc = 8191;
 constexpr std::size_t cut_by_musl = 1023;
 
@@ -28,6 +34,17 @@ std::string last_entry(std::string_view entries, std::string_view name) {
     if (entry.size() > name.size() && entry.starts_with(name) && entry[name.size()] == ' ') found = entry;
   }
   return found;
+}
+
+bool hung_up(int socket) {
+  pollfd state{.fd = socket, .events = 0, .revents = 0};
+  return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLHUP | POLLERR)) != 0;
+}
+
+/// Whether the client has read everything, or never will.
+bool is_read(int socket) {
+  int unread = 0;
+  return ::ioctl(socket, SIOCOUTQ, &unread) != 0 || unread == 0 || hung_up(socket);
 }
 
 bool is_unix(int fd) {
@@ -65,11 +82,13 @@ struct LookupDoor::Client {
   std::shared_ptr<Identity> identity;
   Accounts::Ticket connection;
   Accounts::Ticket pending;
+  Accounts::Unread unread;
   ipc::FrameReader reader{ipc::Framing::ipc07};
   ipc::Poll poll;
   ipc::Timer deadline;
   std::shared_ptr<Request> request;
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
+  Client(Accounts& accounts, uid_t uid) : unread{accounts, uid} {}
   ~Client() {
     *alive = false;
     if (request) request->cancel();
@@ -78,6 +97,7 @@ struct LookupDoor::Client {
 
 LookupDoor::LookupDoor(Router& router, ipc::Fd listener, ipc::Framing framing)
     : router_{router}, listener_{std::move(listener)}, framing_{framing} {
+  refuse_fds(listener_.borrow());
   watch();
 }
 
@@ -88,10 +108,14 @@ void LookupDoor::watch() {
 }
 
 void LookupDoor::accept_some() {
-  if (accept_all(listener_.borrow(), accepts_per_turn, [this](ipc::Fd socket) { admit(std::move(socket)); }))
+  const bool plenty =
+      accept_all(listener_.borrow(), accepts_per_turn, [this](ipc::Fd socket) { admit(std::move(socket)); });
+  if (plenty) {
+    was_told_ = false;
     return;
+  }
   poll_.stop();
-  router_.log.warn("out of descriptors: a lookup door pauses");
+  if (!std::exchange(was_told_, true)) router_.log.warn("out of descriptors: a lookup door pauses");
   pause_ = ipc::Timer{router_.loop, accept_pause, [this] { watch(); }};
 }
 
@@ -99,8 +123,8 @@ void LookupDoor::admit(ipc::Fd socket) {
   auto identity = Identity::of_peer(socket.borrow());
   if (!identity) return;
   auto ticket = router_.accounts.open_connection(identity->uid(), router_.config->limits);
-  if (!ticket) return;
-  auto client = std::make_unique<Client>();
+  if (!ticket) return tell_07(socket.borrow(), ticket.error());
+  auto client = std::make_unique<Client>(router_.accounts, identity->uid());
   client->socket = std::move(socket);
   client->identity = std::make_shared<Identity>(std::move(*identity));
   client->connection = std::move(*ticket);
@@ -140,6 +164,8 @@ void LookupDoor::look_up(Client& client, std::string_view payload) {
       router_.accounts.begin_request(client.identity->uid(), router_.config->limits, router_.loop.now());
   if (!ticket) return answer(client, std::unexpected(std::move(ticket).error()));
   client.pending = std::move(*ticket);
+  if (!client.unread.may_grow())
+    return answer(client, ipc::fail(ipc::Word::busy, "read the descriptors that were sent already"));
   client.deadline.stop();  // the request keeps its own
   Ask ask{.service = std::move(lookup->service),
           .networkd = std::move(lookup->networkd),
@@ -149,14 +175,33 @@ void LookupDoor::look_up(Client& client, std::string_view payload) {
   };
   const auto alive = client.alive;
   auto request = Request::start(router_, std::move(ask), Asker{client.identity}, done);
-  if (*alive) client.request = std::move(request);
+  if (!*alive) return;
+  client.request = std::move(request);
+  watch_for_hangup(client);
+}
+
+/// A client that is gone needs no dial any more; one that only ended its own side waits for the answer.
+void LookupDoor::watch_for_hangup(Client& client) {
+  client.poll = ipc::Poll{router_.loop, client.socket.borrow(), UV_DISCONNECT, [this, &client](int) {
+                            hung_up(client.socket.borrow()) ? end(client) : client.poll.stop();
+                          }};
 }
 
 void LookupDoor::answer(Client& client, ipc::Result<Connection> outcome) {
   client.request.reset();
   auto fd = outcome ? local_end(std::move(*outcome)) : std::unexpected(std::move(outcome).error());
   framing_ == ipc::Framing::ipc07 ? answer_07(client, fd) : answer_1(client, fd);
-  end(client);
+  client.poll.stop();
+  client.pending = {};
+  wait_until_read(client, first_look);
+}
+
+/// Descriptors that nobody reads stay counted against the client, who may not have any number of them.
+void LookupDoor::wait_until_read(Client& client, ipc::Milliseconds pause) {
+  if (client.unread.count() == 0 || is_read(client.socket.borrow())) return end(client);
+  client.deadline = ipc::Timer{router_.loop, pause, [this, &client, pause] {
+                                 wait_until_read(client, std::min(pause * 4, longest_pause));
+                               }};
 }
 
 /// What these programs may be given: a UNIX socket. Behind a socket of another kind the helper relays whole
@@ -169,19 +214,23 @@ ipc::Result<ipc::Fd> LookupDoor::local_end(Connection connection) {
   return std::move(pair.first);
 }
 
+/// An error as existing programs can bear it: one write, more than two bytes, with a NUL at the end. v1 has
+/// none.
+void LookupDoor::tell_07(int socket, const ipc::Error& error) const {
+  if (framing_ != ipc::Framing::ipc07) return;
+  const auto text = std::string(ipc::to_string(error.word)) + ": " + ipc::printable(error.text) + '\0';
+  ipc::send_with_fds(socket, ipc::frame_07(ipc::FrameType::error, 0, text), {});
+}
+
 /// OK and the descriptor must never be read together: a descriptor on the first write too makes the kernel
 /// end the read there.
 void LookupDoor::answer_07(Client& client, const ipc::Result<ipc::Fd>& fd) {
   const bool refused = !fd && (fd.error().word == ipc::Word::denied || fd.error().word == ipc::Word::auth);
   auto stand_in = refused ? closed_socket() : ipc::Result<ipc::Fd>{};
   const int raw = fd ? fd->borrow() : (refused && stand_in ? stand_in->borrow() : -1);
-  if (raw < 0) {
-    const auto text =
-        std::string(ipc::to_string(fd.error().word)) + ": " + ipc::printable(fd.error().text) + '\0';
-    ipc::send_with_fds(client.socket.borrow(), ipc::frame_07(ipc::FrameType::error, 0, text), {});
-    return;
-  }
+  if (raw < 0) return tell_07(client.socket.borrow(), fd.error());
   const auto ok = ipc::frame_07(ipc::FrameType::lookup, 3, "ok");
+  client.unread.set(2);
   const auto sent = ipc::send_with_fds(client.socket.borrow(), ok, {&raw, 1});
   if (sent && *sent == ipc::Io::done)
     ipc::send_with_fds(client.socket.borrow(), std::string_view{"\0", 1}, {&raw, 1});
@@ -191,6 +240,7 @@ void LookupDoor::answer_07(Client& client, const ipc::Result<ipc::Fd>& fd) {
 void LookupDoor::answer_1(Client& client, const ipc::Result<ipc::Fd>& fd) {
   if (!fd) return;
   const int raw = fd->borrow();
+  client.unread.set(1);
   ipc::send_with_fds(client.socket.borrow(), "ok", {&raw, 1});
 }
 }  // namespace plumberd

@@ -26,22 +26,25 @@ class LookupDoor {
 
  private:
   struct Client;
-  using Place = std::list<std::unique_ptr<Client>>::iterator;
   void watch();
   void accept_some();
   void admit(ipc::Fd socket);
   void read(Client& client);
+  void watch_for_hangup(Client& client);
   void look_up(Client& client, std::string_view payload);
   void answer(Client& client, ipc::Result<Connection> outcome);
   ipc::Result<ipc::Fd> local_end(Connection connection);
   void answer_07(Client& client, const ipc::Result<ipc::Fd>& fd);
+  void tell_07(int socket, const ipc::Error& error) const;
   void answer_1(Client& client, const ipc::Result<ipc::Fd>& fd);
+  void wait_until_read(Client& client, ipc::Milliseconds pause);
   void end(Client& client);
   Router& router_;
   ipc::Fd listener_;
   ipc::Framing framing_;
   ipc::Poll poll_;
   ipc::Timer pause_;
+  bool was_told_ = false;  ///< of the lack of descriptors: once each time it begins
   std::list<std::unique_ptr<Client>> clients_;
 };
 

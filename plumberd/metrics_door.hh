@@ -15,13 +15,16 @@ class MetricsDoor {
 
  private:
   struct Scrape;
+  void watch();
   void accept_some();
+  void admit(ipc::Fd socket);
   void read(Scrape& scrape);
   void write(Scrape& scrape);
   void end(Scrape& scrape);
   Router& router_;
   ipc::Fd listener_;
   ipc::Poll poll_;
+  ipc::Timer pause_;
   std::list<std::unique_ptr<Scrape>> scrapes_;
 };
 

@@ -11,6 +11,14 @@ namespace {
 // does (the kernel makes the socket first and then finds nobody).
 constexpr int accepts_per_turn = 1;
 constexpr ipc::Milliseconds accept_pause{50};
+constexpr std::uint64_t recount_every_ms = 10;
+// Who does not read is not answered, and then not read from: a client costs us what the kernel holds and
+// this.
+constexpr ipc::ChannelLimits session_limits{.queued_messages = 2048,
+                                            .queued_bytes = 2 * 1024 * 1024,
+                                            .unread_fds = 256,
+                                            .takes_fds = false,
+                                            .reads_while_queued = false};
 
 std::string connect_result(const Connection& connection, const Decision* decision) {
   std::string text;
@@ -24,6 +32,7 @@ std::string connect_result(const Connection& connection, const Decision* decisio
 
 NativeDoor::NativeDoor(Router& router, Reloader& reloader, ipc::Fd listener)
     : router_{router}, reloader_{reloader}, listener_{std::move(listener)} {
+  refuse_fds(listener_.borrow());
   watch();
 }
 
@@ -32,10 +41,14 @@ void NativeDoor::watch() {
 }
 
 void NativeDoor::accept_some() {
-  if (accept_all(listener_.borrow(), accepts_per_turn, [this](ipc::Fd socket) { admit(std::move(socket)); }))
+  const bool plenty =
+      accept_all(listener_.borrow(), accepts_per_turn, [this](ipc::Fd socket) { admit(std::move(socket)); });
+  if (plenty) {
+    was_told_ = false;
     return;
+  }
   poll_.stop();
-  router_.log.warn("out of descriptors: the native door pauses");
+  if (!std::exchange(was_told_, true)) router_.log.warn("out of descriptors: the native door pauses");
   pause_ = ipc::Timer{router_.loop, accept_pause, [this] { watch(); }};
 }
 
@@ -53,6 +66,17 @@ void NativeDoor::admit(ipc::Fd socket) {
   sessions_.emplace(key, std::move(session));
 }
 
+bool NativeDoor::recount(uid_t uid, const Accounts::Unread& unread) {
+  const auto now = router_.loop.now();
+  if (uid == full_uid_ && now - full_since_ < recount_every_ms) return false;
+  for (const auto& [session, owner] : sessions_)
+    if (session->uid() == uid) session->recount();
+  if (unread.may_grow()) return true;
+  full_uid_ = uid;
+  full_since_ = now;
+  return false;
+}
+
 /// Later, because the session's own channel may be calling.
 void NativeDoor::end(Session* session) {
   router_.loop.post([this, session] { sessions_.erase(session); });
@@ -63,20 +87,32 @@ Session::Session(NativeDoor& door, ipc::Fd socket, Identity identity, Accounts::
       router_{door.router()},
       identity_{std::make_shared<Identity>(std::move(identity))},
       ticket_{std::move(ticket)},
+      unread_{router_.accounts, identity_->uid()},
       channel_{door.router().loop,
                std::move(socket),
                {.on_request = [this](Incoming incoming) { on_request(incoming); },
                 .on_notification = {},
                 .on_closed =
                     [this](const ipc::Error&) {
+                      cancel_requests();
                       router_.registry.withdraw(*this);
                       door_.end(this);
-                    }}} {}
+                    }},
+               session_limits} {}
 
 Session::~Session() {
   *alive_ = false;
   router_.registry.withdraw(*this);
-  for (auto& [id, request] : requests_) request->cancel();
+  cancel_requests();
+}
+
+void Session::cancel_requests() {
+  for (auto& [id, request] : std::exchange(requests_, {})) request->cancel();
+}
+
+bool Session::has_room() {
+  if (!channel_.has_room_for_fd()) return false;
+  return unread_.may_grow() || door_.recount(uid(), unread_);
 }
 
 bool Session::is_operator() const {
@@ -116,8 +152,7 @@ void Session::connect(const Incoming& incoming) {
   const auto& id = incoming.message.id;
   if (requests_.contains(id))
     return refuse(incoming, {ipc::Word::bad_request, "a request with this id is under way"});
-  if (!channel_.has_room_for_fd())
-    return refuse(incoming, {ipc::Word::busy, "read the descriptors that were sent already"});
+  if (!has_room()) return refuse(incoming, {ipc::Word::busy, "read the descriptors that were sent already"});
   auto ticket = router_.accounts.begin_request(uid(), router_.config->limits, router_.loop.now());
   if (!ticket) {
     const auto wait = router_.accounts.retry_after_ms(uid(), router_.config->limits);
@@ -144,7 +179,10 @@ void Session::connected(const std::string& id, bool with_decision, ipc::Result<C
     const auto extra = with_decision && disclose ? "\"decision\":" + to_json(decision) : std::string{};
     return channel_.refuse(id, outcome.error(), extra);
   }
+  if (!has_room())
+    return channel_.refuse(id, {ipc::Word::busy, "read the descriptors that were sent already"});
   const int fd = outcome->fd.borrow();
+  unread_.add(1);
   channel_.answer(id, connect_result(*outcome, with_decision ? &decision : nullptr), {&fd, 1});
 }
 
@@ -172,12 +210,15 @@ void Session::serve(const Incoming& incoming) {
   channel_.answer(incoming.message.id, "{}");
 }
 
-void Session::accepted(std::string_view service, int fd, const ipc::Labels& labels, std::string_view first) {
+ipc::Result<> Session::accepted(std::string_view service, int fd, const ipc::Labels& labels,
+                                std::string_view first) {
   std::string params;
   ipc::JsonWriter json{params};
   json.object().add("service", service).add("fd", std::int64_t{0}).add("labels", labels);
   if (!first.empty()) json.key("first").raw(first);
   json.end();
-  channel_.notify("accepted", params, {&fd, 1});
+  TRY(channel_.notify("accepted", params, {&fd, 1}));
+  unread_.add(1);
+  return {};
 }
 }  // namespace plumberd

@@ -19,8 +19,11 @@ class Session : public Offerer {
   Session(NativeDoor& door, ipc::Fd socket, Identity identity, Accounts::Ticket ticket);
   ~Session() override;
   uid_t uid() const override { return identity_->uid(); }
-  bool has_room() override { return channel_.has_room_for_fd(); }
-  void accepted(std::string_view service, int fd, const ipc::Labels& labels, std::string_view first) override;
+  bool has_room() override;
+  /// Looks how many of the descriptors sent are unread still.
+  void recount() { unread_.set(channel_.unread_fds()); }
+  ipc::Result<> accepted(std::string_view service, int fd, const ipc::Labels& labels,
+                         std::string_view first) override;
 
  private:
   using Incoming = ipc::Channel::Incoming;
@@ -42,6 +45,7 @@ class Session : public Offerer {
   void explain_inbound(const Incoming& incoming);
   void events(const Incoming& incoming);
   void send_event(const Decision& decision);
+  void cancel_requests();
   void ping(const Incoming& incoming);
   void status(const Incoming& incoming);
   void rules(const Incoming& incoming);
@@ -53,6 +57,8 @@ class Session : public Offerer {
   Router& router_;
   std::shared_ptr<Identity> identity_;
   Accounts::Ticket ticket_;
+  Accounts::Unread unread_;
+  std::uint64_t lost_events_ = 0;  ///< since the last one that was sent
   Events::Subscription subscription_;
   std::unordered_map<std::string, std::shared_ptr<Request>> requests_;  ///< under way, by id
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
@@ -65,6 +71,9 @@ class NativeDoor {
   Router& router() { return router_; }
   Reloader& reloader() { return reloader_; }
   void end(Session* session);
+  /// Recounts the unread descriptors of all of the user's sessions: whether there may be another. Not again
+  /// at once after there may not.
+  bool recount(uid_t uid, const Accounts::Unread& unread);
   std::size_t sessions() const { return sessions_.size(); }
 
  private:
@@ -76,6 +85,9 @@ class NativeDoor {
   ipc::Fd listener_;
   ipc::Poll poll_;
   ipc::Timer pause_;
+  bool was_told_ = false;         ///< of the lack of descriptors: once each time it begins
+  uid_t full_uid_ = 0;            ///< the last user of whom a recount found too many
+  std::uint64_t full_since_ = 0;  ///< loop time
   std::unordered_map<Session*, std::unique_ptr<Session>> sessions_;
 };
 

@@ -85,8 +85,17 @@ void Session::explain_inbound(const Incoming& incoming) {
   channel_.answer(incoming.message.id, to_json(decision));
 }
 
+/// A subscriber that does not read loses events, and is told how many.
 void Session::send_event(const Decision& decision) {
-  channel_.notify("event", "{\"decision\":" + to_json(decision) + "}");
+  constexpr std::size_t most_queued = 1024;  // the whole history
+  constexpr std::size_t most_bytes = 1024 * 1024;
+  if (channel_.queued_messages() >= most_queued || channel_.queued_bytes() >= most_bytes) {
+    ++lost_events_;
+    return;
+  }
+  std::string params = "{\"decision\":" + to_json(decision);
+  if (lost_events_ > 0) params += ",\"lost\":" + std::to_string(lost_events_);
+  if (channel_.notify("event", params + "}")) lost_events_ = 0;
 }
 
 /// With `follow` false the answer comes after the history and ends it; otherwise it comes first and the

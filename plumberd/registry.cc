@@ -5,9 +5,14 @@
 #include <algorithm>
 #include <cerrno>
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83  // Linux 6.16; the headers of Debian 12 are older
+#endif
+
 namespace plumberd {
 namespace {
 constexpr int accepts_per_turn = 64;
+constexpr std::ptrdiff_t most_names = 1024;  // of one user: each costs a listening socket
 constexpr ipc::Milliseconds accept_pause{50};
 }  // namespace
 
@@ -24,6 +29,11 @@ bool accept_all(int listener, int limit, const std::function<void(ipc::Fd)>& tak
   return true;
 }
 
+void refuse_fds(int listener) {
+  const int no = 0;
+  ::setsockopt(listener, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof no);
+}
+
 ipc::Result<> Registry::offer(const std::string& name, Offerer& offerer, bool shared) {
   if (const auto found = services_.find(name); found != services_.end()) {
     auto& service = found->second;
@@ -36,6 +46,10 @@ ipc::Result<> Registry::offer(const std::string& name, Offerer& offerer, bool sh
     service.offerers.push_back(&offerer);
     return {};
   }
+  const auto is_users = [&](const auto& entry) { return entry.second.uid == offerer.uid(); };
+  if (std::ranges::count_if(services_, is_users) >= most_names)
+    return ipc::fail(ipc::Word::busy, "uid " + std::to_string(offerer.uid()) + " offers " +
+                                          std::to_string(most_names) + " names, its limit");
   auto listener = TRY(rundir_.bind(name, SOCK_STREAM));
   auto& service = services_[name];
   service.listener = std::move(listener);
@@ -54,12 +68,16 @@ void Registry::start_listening(const std::string& name, Service& service) {
 void Registry::accept_some(const std::string& name) {
   const auto found = services_.find(name);
   if (found == services_.end()) return;
-  if (next_with_room(found->second) == nullptr) return pause_accepting(name, found->second);
-  std::vector<ipc::Fd> sockets;
-  const bool plenty = accept_all(found->second.listener.borrow(), accepts_per_turn,
-                                 [&](ipc::Fd socket) { sockets.push_back(std::move(socket)); });
-  if (!plenty) pause_accepting(name, found->second);
-  for (auto& socket : sockets) on_local_(name, std::move(socket));
+  auto& service = found->second;
+  for (int i = 0; i < accepts_per_turn; ++i) {
+    if (!check(name)) return pause_accepting(name, service);
+    ipc::Fd socket;
+    const bool plenty =
+        accept_all(service.listener.borrow(), 1, [&](ipc::Fd one) { socket = std::move(one); });
+    if (!plenty) return pause_accepting(name, service);
+    if (!socket) return;
+    on_local_(name, std::move(socket));
+  }
 }
 
 /// The kernel's backlog holds clients back while the service does not read, or while descriptors are short.
@@ -105,8 +123,8 @@ ipc::Result<> Registry::deliver(std::string_view name, int fd, const ipc::Labels
                                 std::string_view first) {
   TRY(check(name));
   auto& service = services_.find(name)->second;
+  TRY(next_with_room(service)->accepted(name, fd, labels, first));
   ++service.delivered;
-  next_with_room(service)->accepted(name, fd, labels, first);
   return {};
 }
 

@@ -20,9 +20,9 @@ class Offerer {
   virtual uid_t uid() const = 0;
   /// Whether another descriptor may be sent now (a service that does not read must not fill our queues).
   virtual bool has_room() = 0;
-  /// Sends `accepted`. `fd` is borrowed; `first` is JSON text of an array or empty.
-  virtual void accepted(std::string_view service, int fd, const ipc::Labels& labels,
-                        std::string_view first) = 0;
+  /// Sends `accepted`. `fd` is borrowed; `first` is JSON text of an array or empty. BUSY: it was not sent.
+  virtual ipc::Result<> accepted(std::string_view service, int fd, const ipc::Labels& labels,
+                                 std::string_view first) = 0;
 };
 
 class Registry {
@@ -77,5 +77,8 @@ class Registry {
 /// accept4(2) until there is nothing left or `limit` is reached. Returns false when descriptors ran out
 /// (EMFILE, ENFILE, ENOMEM): pause.
 bool accept_all(int listener, int limit, const std::function<void(ipc::Fd)>& take);
+/// No descriptors can be sent to sockets accepted from now on, where the kernel knows SO_PASSRIGHTS (Linux
+/// 6.16): closing a stranger's descriptor may take long.
+void refuse_fds(int listener);
 
 }  // namespace plumberd

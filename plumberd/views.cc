@@ -37,14 +37,16 @@ std::vector<Offered> offered_services(const Router& router) {
   return services;
 }
 
-void write_services(ipc::JsonWriter& json, const std::vector<Offered>& services) {
+void write_services(ipc::JsonWriter& json, const std::vector<Offered>& services, const std::string& text) {
   json.key("services").array();
-  for (const auto& service : services)
+  for (const auto& service : services) {
+    if (text.size() > message_room) break;  // anybody can put sockets into a system directory
     json.object()
         .add("name", service.name)
         .add("owner", std::int64_t{service.owner})
         .add("guarded", service.guarded)
         .end();
+  }
   json.end();
 }
 
@@ -104,6 +106,10 @@ ipc::Result<Ask> ask_of_params(ipc::JsonView params) {
     return ipc::fail(ipc::Word::bad_request,
                      "exactly one of service and uri is needed, as a string that is not empty");
   if (ask.claims.size() > 32) return ipc::fail(ipc::Word::bad_request, "more than 32 labels");
+  constexpr std::size_t most_claimed = 2048;  // they have to fit a hop
+  std::size_t claimed = 0;
+  for (const auto& [name, value] : ask.claims) claimed += name.size() + value.size();
+  if (claimed > most_claimed) return ipc::fail(ipc::Word::bad_request, "labels of more than 2048 bytes");
   return ask;
 }
 
@@ -120,7 +126,7 @@ std::string list_json(Router& router, const std::function<bool(const std::string
   std::string text;
   ipc::JsonWriter json{text};
   json.object();
-  write_services(json, services);
+  write_services(json, services, text);
   json.key("routes").array();
   for (const auto& [name, route] : router.config->routes) {
     if (text.size() > message_room) break;
@@ -138,7 +144,7 @@ std::string status_json(const Router& router, std::size_t sessions) {
       .add("rundir", router.rundir.path());
   write_listeners(json, router);
   write_helpers(json, router);
-  write_services(json, offered_services(router));
+  write_services(json, offered_services(router), text);
   write_limits(json, router.config->limits);
   json.add("sessions", static_cast<std::int64_t>(sessions))
       .add("rules", static_cast<std::int64_t>(router.config->rules->rules().size()));
