@@ -21,6 +21,8 @@ Host::Host(std::vector<std::string> arguments, std::string_view config)
   router_.wait_for_error("ready in ");
 }
 
+std::int64_t Host::sessions() const { return status().result()["sessions"].integer_or(-1); }
+
 std::uint16_t Host::port() const {
   auto wire = door();
   auto answer = wire.call("status", "{}");

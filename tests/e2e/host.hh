@@ -16,6 +16,9 @@ class Host {
   std::string operator/(std::string_view name) const { return rundir() + "/" + std::string(name); }
   Wire door() const { return Wire{*this / "plumberd"}; }
   Process& router() { return router_; }
+  pid_t router_pid() const { return router_.pid(); }
+  /// Connections to the native door, this question's included.
+  std::int64_t sessions() const;
   /// Replaces the configuration file given at the start.
   void write_config(std::string_view text) const { write_file(config_path(), text); }
   std::string config_path() const { return dir_ / "plumberd.toml"; }
