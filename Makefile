@@ -210,6 +210,7 @@ help:
 	@echo "  tests      build the test program only"
 	@echo "  lint       formatting, the include rule, and the other rules of CONTRIBUTING.md"
 	@echo "  bench      ratios against peers and floors: only=dial,... quick=1 (docs/benchmarks.md)"
+	@echo "  bench-judge  time of one verdict and of loading with 10, 1,000 and 100,000 rules"
 	@echo "  fuzz-NAME  fuzz one decoder with libFuzzer until interrupted: $(patsubst tests/fuzz/%.cc,%,$(wildcard tests/fuzz/*.cc))"
 	@echo "  install    into PREFIX: programs, helpers in libexec/plumberd, libipc, headers, man pages"
 	@echo "  uninstall  takes away what install put there"

@@ -81,10 +81,11 @@ std::string wanted(const RuleTable& table, const Rule& rule, const CompactSelect
 }
 
 std::string why_of(const RuleTable& table, const Rule& rule, const Asked& asked, const Match& match) {
+  if (match.kind == Kind::passed_over && asked.special.empty())
+    return "allows without naming the path or identity that a client's own word needs";
   if (match.kind == Kind::passed_over)
-    return asked.special.empty() ? "allows without naming the path or identity that a client's own word needs"
-                                 : "allows the name, but not by address, and the name leads to a " +
-                                       std::string(asked.special) + " address";
+    return "does not name the address, and " + ipc::to_string(*asked.address) + " is a " +
+           std::string(asked.special) + " address";
   if (match.selector == nullptr) return "matches";
   const auto subject =
       std::string(word_of(match.selector->kind)) + ": " + actual(match.selector->kind, asked);
