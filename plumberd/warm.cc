@@ -15,6 +15,7 @@ namespace {
 constexpr std::uint64_t oldest_ms = 60'000;
 constexpr std::uint64_t pause_after_failure_ms = 1'000;
 constexpr ipc::Milliseconds sweep_every{5'000};
+constexpr ipc::Milliseconds breath{3};
 
 /// Nothing has arrived and the peer has not closed: RFC 9293's half-close shows as POLLRDHUP, data or EOF as
 /// a readable byte.
@@ -127,10 +128,19 @@ std::optional<Dialled> WarmPools::take(const Config& config, const Target& targe
     pool.spares.pop_front();
     if (is_alive(spare.connection.fd.borrow()) && allowed(spare.address)) taken = std::move(spare.connection);
   }
-  router_.loop.post([this, uri = target.uri.raw] {
-    if (const auto again = pools_.find(uri); again != pools_.end()) top_up(again->second);
-  });
+  top_up_soon(pool);
   return taken;
+}
+
+/// What the client does first with its connection comes before a pool that is still half full: dialling its
+/// replacement at once would compete with it.
+void WarmPools::top_up_soon(const Pool& pool) {
+  const auto all = [this] {
+    later_.stop();
+    for (auto& [uri, each] : pools_) top_up(each);
+  };
+  if (2 * (pool.spares.size() + pool.dialling) < pool.wanted) return router_.loop.post(all);
+  if (!later_) later_ = ipc::Timer{router_.loop, breath, all};
 }
 
 std::size_t WarmPools::held() const {

@@ -40,6 +40,7 @@ class WarmPools {
     std::deque<Spare> spares{};
   };
   void top_up(Pool& pool);
+  void top_up_soon(const Pool& pool);
   DialOrder order_for(const Pool& pool, const ipc::Uri& uri) const;
   void dial_one(Pool& pool);
   void filled(std::uint64_t generation, const std::string& uri, ipc::Result<Dialled> outcome);
@@ -47,6 +48,7 @@ class WarmPools {
   std::uint64_t generation_ = 0;
   std::map<std::string, Pool> pools_;  ///< by URI of the route's target
   ipc::Timer sweep_;
+  ipc::Timer later_;
 };
 
 }  // namespace plumberd
