@@ -169,6 +169,7 @@ std::string TlsEnd::receive_exactly(std::size_t size) {
 }
 
 TcpServer::Serve serve_tls(SSL_CTX* context, std::function<void(TlsEnd&)> serve) {
+  std::signal(SIGPIPE, SIG_IGN);
   return [context, serve = std::move(serve)](int socket) {
     TlsEnd end{context, socket, true};
     if (end.shake_hands()) serve(end);

@@ -14,8 +14,7 @@ _plumb_options() {
     ping) own="--networkd --timeout" ;;
     explain) own="--networkd --as --in --from" ;;
     reload) own="--confirm" ;;
-    ca) own="init issue revoke --client --server --name --days --dir --force" ;;
-    psk) own="new" ;;
+    ca) own="--client --server --name --days --dir --force" ;;
     events) own="--since --count -f --follow" ;;
   esac
   echo $own --json --rundir -h --help
