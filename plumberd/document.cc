@@ -8,6 +8,9 @@
 
 namespace plumberd {
 namespace {
+/// The library needs some hundred bytes for each value, and a second for 100,000 of them.
+constexpr std::size_t most_parsed = std::size_t{8} << 20;
+
 /// The text without the array of rules, and how offsets in it relate to the file's.
 struct Cut {
   std::string text;
@@ -93,7 +96,14 @@ Document parse_document(const SourceText& source, Report& report) {
     report.error({&source, *scan.too_deep}, "nested too deeply; nothing here needs more than a few levels");
     return document;
   }
-  document.root = parsed(source, cut_rules(source.text(), scan), report);
+  const auto cut = cut_rules(source.text(), scan);
+  if (cut.text.size() > most_parsed) {
+    report.error({&source, 0},
+                 "more than 8 MiB beside the rules; split the file (rules count as such where they are "
+                 "a list of one-line strings)");
+  } else {
+    document.root = parsed(source, cut, report);
+  }
   document.rules = std::move(scan.rules);
   return document;
 }

@@ -191,6 +191,16 @@ Test(config, syntax_errors_have_their_place_and_rules_are_checked_all_the_same) 
   refused("a = \"\xff\xfe", {"p.toml:1:"});
 }
 
+Test(config, fifty_megabytes_are_loaded_as_rules_and_refused_as_anything_else) {
+  std::string rules = "rules = [\n", routes = "[routes]\n";
+  for (int i = 0; rules.size() < 50'000'000; ++i)
+    rules += "'allow out a" + std::to_string(i) + std::string(900, ' ') + "*',\n";
+  cr_assert(good(rules + "]\n")->rules->rules().size() > 50'000);
+  for (int i = 0; routes.size() < 50'000'000; ++i) routes += "a" + std::to_string(i) + " = 'tcp://h/a'\n";
+  refused(routes, {"p.toml:1:1: error: more than 8 MiB beside the rules"});
+  refused(std::string(50'000'000, '\xff'), {"more than 8 MiB"});
+}
+
 Test(config, unknown_users_groups_and_schemes_are_named) {
   const auto* toml = "rules = ['allow out a user:no-such-user', 'deny out b group:no-such-group']\n";
   refused(toml, {"there is no user \"no-such-user\"", "there is no group \"no-such-group\""});
