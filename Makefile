@@ -118,7 +118,7 @@ $(bin)/judge-bench: $(obj)/tests/bench/judge_bench.o $(policy_objs) $(lib)/libip
 .PHONY: bench bench-peers bench-judge
 bench-judge: $(bin)/judge-bench
 	$(bin)/judge-bench
-bench: all $(bin)/bench bench-peers
+bench: all $(bin)/bench bench-peers $(if $(only),,bench-judge)
 	tests/bench/run --bin $(bin) $(if $(only),--only $(only)) $(if $(quick),--quick)
 bench-peers:
 	$(Q)set -- $$(for p in $(bench_packages); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
