@@ -12,6 +12,7 @@ namespace {
 constexpr const char* script = R"(
 import json, os, socket
 channel = socket.socket(fileno=int(os.environ["PLUMBERD_HELPER_FD"]))
+channel.setblocking(True)
 def send(message): channel.send(json.dumps({"jsonrpc": "2.0", **message}).encode())
 send({"method": "hello", "params": {"protocol": 1, "schemes": ["fake"]}})
 dials = {}
