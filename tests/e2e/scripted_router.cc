@@ -65,7 +65,9 @@ Wire::Datagram ScriptedRouter::expect(std::string_view method) {
 }
 
 bool ScriptedRouter::is_back_to_rest() {
-  return eventually([this] { return fds() <= fds_at_rest_; });
+  // The first message relay opens /dev/null for its barriers, once for the whole process.
+  constexpr std::size_t kept = 1;
+  return eventually([this] { return fds() <= fds_at_rest_ + kept; });
 }
 
 std::string hop_frame(std::string_view service, int hops) {
