@@ -49,6 +49,7 @@ struct HelperSpec {
   std::vector<std::string> schemes{};
   std::string user{};
   unsigned workers = 1;
+  bool hop = false;  ///< its URIs end in /SERVICE, as those of tcp: that name is judged and hopped for
   std::map<std::string, std::string> environment{};
   std::string at{};
 };

@@ -73,6 +73,7 @@ void read_helpers(Draft& draft, const Document& document, Fields& root) {
     fields.strings("schemes", helper.schemes);
     fields.string("user", helper.user);
     fields.integer("workers", helper.workers, 1, 64);
+    fields.boolean("hop", helper.hop);
     take_environment(draft, document, fields, helper);
     fields.finish();
     check_helper(draft, fields, helper, place);

@@ -11,6 +11,8 @@ constexpr ipc::Milliseconds first_rest{100};
 constexpr std::size_t most_dials = 16'384;
 // The helper keeps the deadline itself and says why; this is for one that does not answer at all.
 constexpr ipc::Milliseconds grace{500};
+constexpr unsigned most_log_lines = 100;  // a second
+constexpr std::size_t longest_sentence = 1024;
 
 std::string dial_params(std::uint64_t id, const DialOrder& order) {
   std::string text;
@@ -41,13 +43,28 @@ std::string listen_params(std::uint64_t id, const Listen& listen, const std::str
   return text;
 }
 
+/// What "path" may say, in decisions and metrics too.
+bool is_path(std::string_view word) {
+  constexpr std::array<std::string_view, 4> words{"direct", "ktls", "ktls-relay", "relay"};
+  return std::ranges::find(words, word) != words.end();
+}
+
 ipc::Result<Dialled> dialled(ipc::Channel::Incoming incoming) {
   const auto result = incoming.message.result;
   Dialled done{.fd = TRY(incoming.take_fd(result["fd"])),
                .path = std::string(result["path"].string_or("direct")),
                .labels = result["labels"].labels()};
   TRY(check_socket(done.fd.borrow()));
+  if (!is_path(done.path))
+    return ipc::fail(ipc::Word::bad_request, "path is none of direct, ktls, ktls-relay, relay");
   return done;
+}
+
+/// The channel knows only which message was not answered; what the helper says itself is foreign text.
+ipc::Error about_helper(ipc::Error error, const std::string& name) {
+  if (error.text == "dial was not answered in time") error.text = "the helper " + name + " did not answer";
+  error.text = ipc::printable(error.text, longest_sentence);
+  return error;
 }
 
 Inbound inbound_of(ipc::JsonView params) {
@@ -138,7 +155,7 @@ void Helper::finish_dial(std::uint64_t id, ipc::Result<ipc::Channel::Incoming> a
   if (!answer && !channel_->is_open())
     return done(ipc::fail(ipc::Word::internal,
                           "the helper " + spec_.name + " went away while it dialled; try again"));
-  if (!answer) return done(std::unexpected(std::move(answer).error()));
+  if (!answer) return done(std::unexpected(about_helper(std::move(answer).error(), spec_.name)));
   auto result = dialled(std::move(*answer));
   if (!result)
     return done(ipc::fail(ipc::Word::internal,
@@ -223,17 +240,27 @@ void Helper::on_notification(ipc::Channel::Incoming incoming) {
   const auto params = incoming.message.params;
   const auto& method = incoming.message.method;
   if (method == "hello") return on_hello(incoming.message);
-  if (method == "log")
-    return log_.say(level_from(params["level"].string_or("")),
-                    spec_.name + ": " + ipc::printable(params["message"].string_or(""), 1024));
+  if (method == "log") return say(params);
   if (method != "deliver") return;
   auto fd = incoming.take_fd(params["fd"]);
-  if (fd && !check_socket(fd->borrow())) fd = ipc::fail(ipc::Word::bad_request, "no connected socket");
+  const auto path = params["path"].string_or("direct");
+  if (fd && (!check_socket(fd->borrow()) || !is_path(path)))
+    fd = ipc::fail(ipc::Word::bad_request, "no connected socket, or a path that is none");
   if (!fd) return log_.warn(spec_.name + ": deliver: " + fd.error().text);
   hooks_.on_deliver({.token = std::string(params["token"].string_or("")),
                      .fd = std::move(*fd),
-                     .path = std::string(params["path"].string_or("direct")),
+                     .path = std::string(path),
                      .first = params["first"].text()});
+}
+
+/// A helper in a loop must not fill the disk.
+void Helper::say(ipc::JsonView params) {
+  if (const auto second = loop_.now() / 1000; std::exchange(log_second_, second) != second) log_lines_ = 0;
+  if (++log_lines_ > most_log_lines + 1) return;
+  if (log_lines_ > most_log_lines)
+    return log_.warn(spec_.name + ": says too much; the rest of this second is left out");
+  log_.say(level_from(params["level"].string_or("")),
+           spec_.name + ": " + ipc::printable(params["message"].string_or(""), longest_sentence));
 }
 
 void Helper::judge(const ipc::Channel::Incoming& incoming) {
@@ -250,6 +277,10 @@ void Helper::judge(const ipc::Channel::Incoming& incoming) {
 }
 
 void Helper::admit(ipc::Channel::Incoming incoming) {
+  auto inbound = inbound_of(incoming.message.params);
+  if (!listens_.contains(inbound.listen))
+    return channel_->refuse(incoming.message.id,
+                            {ipc::Word::bad_request, "there is no such listener of this helper"});
   // A helper that was started anew in between would take the answer for one to a question of its own.
   const auto answer = [this, alive = alive_, lives = restarts_,
                        id = incoming.message.id](ipc::Result<Admission> admission) {
@@ -258,7 +289,7 @@ void Helper::admit(ipc::Channel::Incoming incoming) {
     const int fd = admission->fd.borrow();
     channel_->answer(id, admission->result, {&fd, fd >= 0 ? 1U : 0U});
   };
-  hooks_.on_accepted(inbound_of(incoming.message.params), answer);
+  hooks_.on_accepted(std::move(inbound), answer);
 }
 
 void Helper::on_hello(const ipc::rpc::Message& message) {

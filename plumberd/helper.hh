@@ -121,6 +121,7 @@ class Helper {
   void on_hello(const ipc::rpc::Message& message);
   void on_request(ipc::Channel::Incoming incoming);
   void on_notification(ipc::Channel::Incoming incoming);
+  void say(ipc::JsonView params);
   void judge(const ipc::Channel::Incoming& incoming);
   void admit(ipc::Channel::Incoming incoming);
   void send_configuration();
@@ -141,6 +142,8 @@ class Helper {
   ipc::Milliseconds back_off_;
   std::uint64_t started_ = 0;
   unsigned restarts_ = 0;
+  std::uint64_t log_second_ = 0;
+  unsigned log_lines_ = 0;
   std::string settings_ = "{}";
   std::uint64_t generation_ = 0;
   std::uint64_t next_dial_ = 1;
@@ -154,5 +157,10 @@ std::string find_program(const std::string& name);
 /// Family, type and state of a descriptor that a helper handed in: a connected stream, datagram or seqpacket
 /// socket, INET or UNIX.
 ipc::Result<> check_socket(int fd);
+/// What is promised for tcp, tls, dtls and udp only (other helpers may lead through a proxy): a socket of the
+/// scheme's type which, if it is an internet socket, leads to one of `addresses`, at `port` (0: any). A UNIX
+/// socket is the near end of the helper's own relay.
+ipc::Result<> check_peer(std::string_view scheme, int fd, std::span<const std::string> addresses,
+                         std::uint16_t port);
 
 }  // namespace plumberd

@@ -99,28 +99,15 @@ std::string find_program(const std::string& name) {
   return {};
 }
 
-ipc::Result<> check_socket(int fd) {
-  int type = 0;
-  socklen_t size = sizeof type;
-  if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0)
-    return ipc::fail(ipc::Word::bad_request, "it is no socket");
-  sockaddr_storage peer{};
-  size = sizeof peer;
-  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0)
-    return ipc::fail(ipc::Word::bad_request, "it is not connected");
-  const int domain = peer.ss_family;
-  const bool known = (domain == AF_INET || domain == AF_INET6 || domain == AF_UNIX) &&
-                     (type == SOCK_STREAM || type == SOCK_DGRAM || type == SOCK_SEQPACKET);
-  if (!known) return ipc::fail(ipc::Word::bad_request, "it is a socket of another family or type");
-  return {};
-}
-
 void Helper::start() {
   auto pair = ipc::socket_pair(SOCK_SEQPACKET);
   if (!pair) return rest(pair.error().text);
   state_ = State::starting;
   started_ = loop_.now();
-  if (auto spawned = spawn(std::move(pair->second)); !spawned) return rest(spawned.error().text);
+  // The simplest helper is a loop around a blocking read; its end is its own to change.
+  auto spawned = ipc::set_blocking(pair->second.borrow(), true);
+  if (spawned) spawned = spawn(std::move(pair->second));
+  if (!spawned) return rest(spawned.error().text);
   ipc::Channel::Handlers handlers{
       .on_request = [this](auto incoming) { on_request(std::move(incoming)); },
       .on_notification = [this](auto incoming) { on_notification(std::move(incoming)); },

@@ -1,6 +1,10 @@
 #include "plumberd/inbound.hh"
 
+#include <fmt/format.h>
+#include <sys/random.h>
 #include <sys/socket.h>
+
+#include <array>
 
 #include "ipc/name.hh"
 #include "plumberd/request.hh"
@@ -38,11 +42,6 @@ ipc::Labels labels_for_service(const Inbound& inbound, const std::string& servic
   for (const auto& [key, value] : inbound.claims) labels["claimed." + key] = value;
   labels["service"] = service;
   return labels;
-}
-
-std::uint16_t port_of(const ipc::Labels& labels, std::string_view name) {
-  const auto text = label(labels, name);
-  return static_cast<std::uint16_t>(std::strtoul(text.c_str(), nullptr, 10));
 }
 
 /// To a datagram helper's peers first as a socket that keeps datagrams apart.
@@ -86,12 +85,14 @@ void Admissions::admit(Inbound inbound, Answer answer) {
   decision.direction = Direction::in;
   decision.asked = ipc::printable(entry.inbound.service);
   const auto address = ipc::parse_address(label(entry.inbound.labels, "peer.address"));
-  const auto scheme = label(entry.inbound.labels, "scheme");
-  decision.peer = scheme + ":" + label(entry.inbound.labels, "peer.address") + ":" +
+  const auto* bound = router_.listeners.find(entry.inbound.listen);
+  if (bound == nullptr) return refuse(entry, {ipc::Word::internal, "the listener is gone"});
+  entry.inbound.labels["scheme"] = bound->scheme;
+  if (!bound->listen.service.empty()) entry.inbound.service = bound->listen.service;
+  decision.asked = ipc::printable(entry.inbound.service);
+  decision.peer = bound->scheme + ":" + label(entry.inbound.labels, "peer.address") + ":" +
                   label(entry.inbound.labels, "peer.port");
-  const auto* listen = router_.listeners.find(entry.inbound.listen);
-  if (listen == nullptr) return refuse(entry, {ipc::Word::internal, "the listener is gone"});
-  entry.transit = listen->transit;
+  entry.transit = bound->listen.transit;
   if (auto ok = ipc::check_service_name(entry.inbound.service); !ok)
     return refuse(entry, std::move(ok).error());
   if (entry.inbound.hops > most_hops) return refuse(entry, {ipc::Word::loop, "more than 8 hops"});
@@ -106,12 +107,11 @@ void Admissions::admit(Inbound inbound, Answer answer) {
   decision.opened = target.service;
   decision.ms_route = static_cast<double>(uv_hrtime() - entry.began) / 1e6;
   Asker asker{facts_of(entry.inbound.labels)};
-  const auto verdict =
-      asker.judge(*entry.config->rules, {.direction = Direction::in,
-                                         .service = target.service,
-                                         .scheme = scheme,
-                                         .address = address ? &*address : nullptr,
-                                         .port = port_of(entry.inbound.labels, "local.port")});
+  const auto verdict = asker.judge(*entry.config->rules, {.direction = Direction::in,
+                                                          .service = target.service,
+                                                          .scheme = bound->scheme,
+                                                          .address = address ? &*address : nullptr,
+                                                          .port = bound->port});
   record(decision, verdict);
   if (verdict.kind != Verdict::Kind::allow) return refuse(entry, denial(decision, false));
   if (entry.transit && !router_.is_local(entry.service)) return admit_transit(std::move(entry));
@@ -125,7 +125,12 @@ void Admissions::admit_local(Entry entry) {
   refuse(entry, {ipc::Word::unknown_service, text});
 }
 
-std::string Admissions::new_token() { return std::to_string(next_token_++); }
+/// Not to be guessed: one helper must not deliver into another's reservation.
+std::string Admissions::new_token() {
+  std::array<std::uint64_t, 2> random{};
+  [[maybe_unused]] const auto size = ::getrandom(random.data(), sizeof random, 0);
+  return fmt::format("{}-{:016x}{:016x}", next_token_++, random[0], random[1]);
+}
 
 void Admissions::reserve(Entry entry) {
   if (tokens_.size() >= most_reservations)
@@ -158,7 +163,9 @@ void Admissions::deliver(Delivery delivery) {
   auto found = tokens_.extract(delivery.token);
   if (found.empty()) return router_.log.warn("a helper delivered a connection without a valid token");
   auto& [decision, service, labels, deadline] = found.mapped();
-  auto outcome = ipc::set_blocking(fd.borrow(), true);
+  const std::array judged{label(labels, "peer.address")};
+  auto outcome = check_peer(label(labels, "scheme"), fd.borrow(), judged, 0);
+  if (outcome) outcome = ipc::set_blocking(fd.borrow(), true);
   if (outcome) outcome = router_.registry.deliver(service, fd.borrow(), labels, delivery.first);
   decision.path = outcome ? delivery.path : "";
   decision.failed = !outcome;

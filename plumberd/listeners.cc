@@ -11,6 +11,11 @@ bool same(const Listen& a, const Listen& b) {
 }
 
 std::string scheme_of(const std::string& uri) { return uri.substr(0, uri.find(':')); }
+
+std::uint16_t port_of(const std::string& actual) {
+  const auto uri = ipc::parse_uri(actual);
+  return uri && uri->port ? *uri->port : std::uint16_t{0};
+}
 }  // namespace
 
 struct Listeners::Preparation {
@@ -63,11 +68,14 @@ void Listeners::open_one(const Config& config, const Listen& listen,
   }
   const auto id = next_id_++;
   const auto settings = helper_settings(config, "", listen.profile);
-  open_[id] = Open{.listen = listen, .settings = settings, .helper = helper};
+  open_[id] = Open{{.listen = listen, .scheme = scheme_of(listen.uri)}, settings, {}, helper};
   ++preparation->waiting;
   helper->listen(id, listen, settings, [this, id, preparation](ipc::Result<std::string> actual) {
     const auto found = open_.find(id);
-    if (found != open_.end() && actual) found->second.actual = *actual;
+    if (found != open_.end() && actual) {
+      found->second.actual = *actual;
+      found->second.port = port_of(*actual);
+    }
     if (!actual) {
       if (found != open_.end()) {
         preparation->outcome =
@@ -100,9 +108,9 @@ void Listeners::commit() {
   }
 }
 
-const Listen* Listeners::find(std::uint64_t id) const {
+const Listeners::Bound* Listeners::find(std::uint64_t id) const {
   const auto found = open_.find(id);
-  return found == open_.end() ? nullptr : &found->second.listen;
+  return found == open_.end() ? nullptr : &found->second;
 }
 
 std::vector<Listeners::Entry> Listeners::entries() const {

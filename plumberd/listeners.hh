@@ -19,7 +19,13 @@ class Listeners {
   void prepare(const Config& config, Done done);
   void commit();
   void restore();
-  const Listen* find(std::uint64_t id) const;
+  /// What an inbound connection is judged by: ours, whatever its helper says of it.
+  struct Bound {
+    Listen listen;
+    std::string scheme{};
+    std::uint16_t port = 0;
+  };
+  const Bound* find(std::uint64_t id) const;
 
   struct Entry {
     std::string uri, actual, service;
@@ -28,9 +34,8 @@ class Listeners {
   std::size_t size() const { return open_.size(); }
 
  private:
-  struct Open {
-    Listen listen;
-    std::string settings;
+  struct Open : Bound {
+    std::string settings{};
     std::string actual{};
     Helper* helper = nullptr;
     bool wanted = true;

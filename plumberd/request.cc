@@ -31,12 +31,6 @@ ipc::Milliseconds timeout_of(const Config& config, const Routed& routed) {
   return config.limits.request_timeout;
 }
 
-/// Only our own helpers promise that the socket leads to the address in the URI; another's may lead to a
-/// proxy.
-bool is_inet_scheme(std::string_view scheme) {
-  return scheme == "tcp" || scheme == "tls" || scheme == "udp" || scheme == "dtls";
-}
-
 DialOrder order_for(const Config& config, const Ask& ask, const Target& target, const Judged& judged) {
   DialOrder order{.uri = target.uri.raw, .hops = ask.hops, .framing = ask.framing, .claims = ask.claims};
   if (!target.uri.service.empty()) order.service = target.service;
@@ -235,20 +229,9 @@ void Request::dialled(const Target& target, ipc::Result<Dialled> outcome) {
 
 /// A socket that leads anywhere but to a judged address is not handed on, whatever the helper says.
 ipc::Result<> Request::check_peer(const Target& target, int fd) const {
-  sockaddr_storage peer{};
-  socklen_t size = sizeof peer;
-  if (!is_inet_scheme(target.uri.scheme)) return {};
-  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0)
-    return ipc::fail_errno("getpeername");
-  if (peer.ss_family == AF_UNIX) return {};  // the near end of the helper's own relay
-  const auto actual = ipc::from_sockaddr(reinterpret_cast<const sockaddr*>(&peer));
-  const auto is_it = [&](const std::string& text) {
-    const auto address = ipc::parse_address(text);
-    return actual && address && ipc::embedded(*address) == ipc::embedded(actual->first);
-  };
-  if (std::ranges::any_of(allowed_, is_it) && actual->second == target.uri.port_or_default()) return {};
-  return ipc::fail(ipc::Word::internal,
-                   "the helper " + decision_.helper + " connected to an address that was not judged");
+  auto ok = plumberd::check_peer(target.uri.scheme, fd, allowed_, target.uri.port_or_default());
+  if (!ok) ok.error().text = "the helper " + decision_.helper + " gave a wrong socket: " + ok.error().text;
+  return ok;
 }
 
 /// This target failed: the next one, or the last word.

@@ -162,8 +162,15 @@ class Router {
     return open_name(std::move(next));
   }
 
+  bool takes_hops(std::string_view scheme) const {
+    return std::ranges::any_of(config_.helpers, [&](const auto& helper) {
+      return helper.hop && std::ranges::find(helper.schemes, scheme) != helper.schemes.end();
+    });
+  }
+
   Result<> open_uri(const std::string& text, const Visit& visit) {
     auto uri = TRY(ipc::parse_uri(text));
+    if (uri.service.empty() && takes_hops(uri.scheme)) TRY(ipc::name_service(uri));
     for (const auto& redirect : config_.redirects) {
       if (!redirect.by_uri || !uri_pattern_covers(redirect.from, uri)) continue;
       if (visit.round >= most_rounds || ++visits_ > most_visits) return loop();

@@ -201,6 +201,16 @@ Result<std::vector<std::string>> segments_of(const UriUriA& parts, std::string_v
   return segments;
 }
 
+using OwnedParts = std::unique_ptr<UriUriA, void (*)(UriUriA*)>;
+
+/// `parts` points into `text`, and is freed with what is returned.
+Result<OwnedParts> split(UriUriA& parts, const std::string& text) {
+  const char* error_at = nullptr;
+  if (uriParseSingleUriExA(&parts, text.data(), text.data() + text.size(), &error_at) != URI_SUCCESS)
+    return bad_uri(text, "is not a URI (RFC 3986)");
+  return OwnedParts{&parts, uriFreeUriMembersA};
+}
+
 bool known_scheme(std::string_view scheme) {
   return scheme == "tcp" || scheme == "tls" || scheme == "dtls" || scheme == "udp" || scheme == "unix";
 }
@@ -236,12 +246,19 @@ Result<Uri> parse_uri(std::string_view given) {
   }
   const std::string text = uri.raw;
   UriUriA parts;
-  const char* error_at = nullptr;
-  if (uriParseSingleUriExA(&parts, text.data(), text.data() + text.size(), &error_at) != URI_SUCCESS)
-    return bad_uri(text, "is not a URI (RFC 3986)");
-  const std::unique_ptr<UriUriA, void (*)(UriUriA*)> owner{&parts, uriFreeUriMembersA};
+  const auto owner = TRY(split(parts, text));
   TRY(fill(uri, parts, text));
   return uri;
+}
+
+Result<> name_service(Uri& uri) {
+  const std::string text = uri.raw;
+  UriUriA parts;
+  const auto owner = TRY(split(parts, text));
+  if (parts.query.first != nullptr || parts.fragment.first != nullptr)
+    return bad_uri(text, "goes on behind its path, which names a service");
+  if (uri.host.empty()) return bad_uri(text, "has no host");
+  return take_service(uri, TRY(segments_of(parts, text)), text);
 }
 
 std::string mask_secrets(std::string_view text) {

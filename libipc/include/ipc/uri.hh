@@ -38,6 +38,9 @@ struct Uri {
 /// split as far as RFC 3986 goes and are given to their helper as they are. BAD_REQUEST says what is wrong,
 /// without any secret.
 Result<Uri> parse_uri(std::string_view text);
+/// For a scheme of somebody else whose helper makes hops: takes the service from the path, under the rules of
+/// tcp. BAD_REQUEST where the path is none or the URI goes on behind it.
+Result<> name_service(Uri& uri);
 
 /// The URI with any secret as `***`: the only form that may be shown or logged.
 std::string to_string(const Uri& uri);
