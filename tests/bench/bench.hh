@@ -46,6 +46,7 @@ struct Way {
     tcp,      ///< connect(2) to 127.0.0.1:ADDRESS
     unix,     ///< connect(2) to the UNIX stream socket ADDRESS (a relay's front)
     session,  ///< one SOCK_SEQPACKET session with the broker at ADDRESS per dial: REQUEST out, fd in
+    udp,      ///< a UDP socket connected to 127.0.0.1:ADDRESS
     kept      ///< the same over one session that stays open
   };
   Kind kind = Kind::tcp;
@@ -96,6 +97,8 @@ int dial_main(const std::vector<std::string>& words);
 int bulk_main(const std::vector<std::string>& words);
 int after_main(const std::vector<std::string>& words);
 int idle_main(const std::vector<std::string>& words);
+int udpfar_main(const std::vector<std::string>& words);
+int udp_main(const std::vector<std::string>& words);
 
 /// `--key value` pairs and plain words of a command line.
 struct Arguments {

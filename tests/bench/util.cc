@@ -112,12 +112,22 @@ std::int64_t CpuClock::read(bool self) const {
   return sum;
 }
 
+ipc::Fd connect_udp(const std::string& port) {
+  ipc::Fd socket{must(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket")};
+  const sockaddr_in at{.sin_family = AF_INET,
+                       .sin_port = htons(static_cast<std::uint16_t>(std::stoi(port))),
+                       .sin_addr = {htonl(INADDR_LOOPBACK)}};
+  must(::connect(socket.borrow(), reinterpret_cast<const sockaddr*>(&at), sizeof at), "connect");
+  return socket;
+}
+
 Way way_from(const std::vector<std::string>& words) {
   if (words.size() < 2) die("usage: tcp PORT | unix PATH | session PATH REQUEST | kept PATH REQUEST");
   Way way{.kind = Way::Kind::tcp, .address = words[1], .request = words.size() > 2 ? words[2] : ""};
   if (words[0] == "unix") way.kind = Way::Kind::unix;
   if (words[0] == "session") way.kind = Way::Kind::session;
   if (words[0] == "kept") way.kind = Way::Kind::kept;
+  if (words[0] == "udp") way.kind = Way::Kind::udp;
   return way;
 }
 
@@ -133,6 +143,8 @@ ipc::Fd Dialler::dial() {
       return connect_unix(way_.address, SOCK_STREAM);
     case Way::Kind::session:
       return ask(connect_unix(way_.address, SOCK_SEQPACKET).borrow());
+    case Way::Kind::udp:
+      return connect_udp(way_.address);
     case Way::Kind::kept:
       return ask(session_.borrow());
   }

@@ -1,0 +1,208 @@
+// Datagrams: an echoing far end in three guises, echoes in flight, a flood, and many peers on one port.
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <map>
+
+#include "ipc/address.hh"
+#include "ipc/service.hh"
+#include "tests/bench/bench.hh"
+
+namespace bench {
+namespace {
+constexpr std::size_t most = 65'536;
+constexpr char counted = 'F', question = 'Q';  // first bytes: count it; say how many there were; else echo
+
+int wait_readable(int fd, int ms) {
+  pollfd wanted{fd, POLLIN, 0};
+  return ::poll(&wanted, 1, ms);
+}
+
+/// Echoes on every socket it is given.
+class Echo {
+ public:
+  void add(ipc::Fd socket) {
+    epoll_event event{.events = EPOLLIN, .data = {.fd = socket.borrow()}};
+    must(::epoll_ctl(epoll_.borrow(), EPOLL_CTL_ADD, socket.borrow(), &event), "epoll_ctl");
+    sockets_[socket.borrow()] = std::move(socket);
+  }
+  void answer(int socket, std::string_view bytes, const sockaddr* to, socklen_t size) {
+    if (bytes.starts_with(counted)) return void(++count_);
+    std::string text{bytes};
+    if (bytes.starts_with(question)) text = std::to_string(std::exchange(count_, 0));
+    ::sendto(socket, text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL, to, size);
+  }
+  void turn(int ms) {
+    std::array<epoll_event, 64> events;
+    const int count = ::epoll_wait(epoll_.borrow(), events.data(), events.size(), ms);
+    for (int i = 0; i < count; ++i) echo(events[static_cast<std::size_t>(i)].data.fd);
+  }
+  int borrow() const { return epoll_.borrow(); }
+
+ private:
+  void echo(int socket) {
+    static std::array<char, most> bytes;
+    for (int i = 0; i < 64; ++i) {
+      sockaddr_storage from;
+      socklen_t size = sizeof from;
+      const auto got = ::recvfrom(socket, bytes.data(), bytes.size(), MSG_DONTWAIT,
+                                  reinterpret_cast<sockaddr*>(&from), &size);
+      if (got < 0) return;
+      const bool is_connected = size == 0 || sockets_.at(socket).borrow() != unconnected_;
+      answer(socket, {bytes.data(), static_cast<std::size_t>(got)},
+             is_connected ? nullptr : reinterpret_cast<sockaddr*>(&from), is_connected ? 0 : size);
+    }
+  }
+
+ public:
+  int unconnected_ = -1;
+
+ private:
+  ipc::Fd epoll_{::epoll_create1(EPOLL_CLOEXEC)};
+  std::map<int, ipc::Fd> sockets_;
+  std::uint64_t count_ = 0;
+};
+
+void say(std::string_view text) {
+  std::printf("%.*s\n", static_cast<int>(text.size()), text.data());
+  std::fflush(stdout);
+}
+
+[[noreturn]] void serve_plain(Echo& echo) {
+  ipc::Fd socket{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+  sockaddr_in at{.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+  socklen_t size = sizeof at;
+  must(::bind(socket.borrow(), reinterpret_cast<sockaddr*>(&at), size), "bind");
+  ::getsockname(socket.borrow(), reinterpret_cast<sockaddr*>(&at), &size);
+  echo.unconnected_ = socket.borrow();
+  echo.add(std::move(socket));
+  say(std::to_string(ntohs(at.sin_port)));
+  for (;;) echo.turn(-1);
+}
+
+/// What comes in at a UNIX socket, as a service that bound it itself.
+[[noreturn]] void serve_unguarded(Echo& echo, const std::string& path) {
+  const auto listener = listen_unix(path, SOCK_SEQPACKET);
+  say("ready");
+  for (;;) {
+    if (wait_readable(listener.borrow(), 0) > 0)
+      echo.add(ipc::Fd{::accept4(listener.borrow(), nullptr, nullptr, SOCK_CLOEXEC)});
+    echo.turn(1);
+  }
+}
+
+[[noreturn]] void serve_registered(Echo& echo, const Arguments& arguments) {
+  auto service = ipc::Service::serve(arguments.text("service"), {.rundir = arguments.text("rundir")});
+  if (!service) die(service.error().text);
+  say("ready");
+  for (;;) {
+    std::array<pollfd, 2> wanted{{{service->pollable(), POLLIN, 0}, {echo.borrow(), POLLIN, 0}}};
+    ::poll(wanted.data(), wanted.size(), -1);
+    if (wanted[1].revents != 0) echo.turn(0);
+    if (wanted[0].revents == 0) continue;
+    auto caller = service->accept(ipc::Milliseconds{0});
+    if (!caller) continue;
+    for (const auto& first : caller->first) echo.answer(caller->fd.borrow(), first, nullptr, 0);
+    echo.add(std::move(caller->fd));
+  }
+}
+
+struct Client {
+  std::vector<ipc::Fd> sockets;
+  std::string bytes;
+  std::array<char, most> room;
+
+  /// Echoes in `ms`, `in_flight` on each socket; what is lost is sent again after 20 ms of silence.
+  double echo(std::int64_t ms, int in_flight) {
+    const auto start = now_ns(), end = start + ms * 1'000'000;
+    std::uint64_t answered = 0;
+    const ipc::Fd epoll{::epoll_create1(EPOLL_CLOEXEC)};
+    for (const auto& socket : sockets) {
+      epoll_event event{.events = EPOLLIN, .data = {.fd = socket.borrow()}};
+      must(::epoll_ctl(epoll.borrow(), EPOLL_CTL_ADD, socket.borrow(), &event), "epoll_ctl");
+    }
+    const auto fill = [&] {
+      for (const auto& socket : sockets)
+        for (int i = 0; i < in_flight; ++i) put(socket.borrow());
+    };
+    fill();
+    while (now_ns() < end) {
+      std::array<epoll_event, 64> events;
+      const int count = ::epoll_wait(epoll.borrow(), events.data(), events.size(), 20);
+      if (count == 0) fill();
+      for (int i = 0; i < count; ++i) answered += drain(events[static_cast<std::size_t>(i)].data.fd);
+    }
+    return static_cast<double>(answered) * 1e9 / static_cast<double>(now_ns() - start);
+  }
+
+  void put(int socket) { ::send(socket, bytes.data(), bytes.size(), MSG_DONTWAIT); }
+
+  std::uint64_t drain(int socket) {
+    std::uint64_t count = 0;
+    for (; count < 64 && ::recv(socket, room.data(), room.size(), MSG_DONTWAIT) >= 0; ++count) put(socket);
+    return count;
+  }
+
+  /// Datagrams that arrived at the far end, a second.
+  double flood(std::int64_t ms) {
+    const int socket = sockets.front().borrow();
+    ask(socket);
+    bytes[0] = counted;
+    const auto start = now_ns(), end = start + ms * 1'000'000;
+    while (now_ns() < end)
+      for (int i = 0; i < 64; ++i) put(socket);
+    const auto took = static_cast<double>(now_ns() - start);
+    return static_cast<double>(ask(socket)) * 1e9 / took;
+  }
+
+  std::int64_t ask(int socket) {
+    for (int i = 0; i < 100; ++i) {
+      ::send(socket, &question, 1, MSG_DONTWAIT);
+      if (wait_readable(socket, 100) <= 0) continue;
+      const auto got = ::recv(socket, room.data(), room.size() - 1, MSG_DONTWAIT);
+      if (got <= 0 || got > 20) continue;  // an ICMP error, or a late echo
+      return std::strtoll(std::string{room.data(), static_cast<std::size_t>(got)}.c_str(), nullptr, 10);
+    }
+    die("the far end does not answer");
+  }
+};
+}  // namespace
+
+// bench udpfar [--seqpacket PATH | --rundir DIR --service NAME]
+int udpfar_main(const std::vector<std::string>& words) {
+  const Arguments arguments{words};
+  Echo echo;
+  if (const auto path = arguments.text("seqpacket"); !path.empty()) serve_unguarded(echo, path);
+  if (!arguments.text("service").empty()) serve_registered(echo, arguments);
+  serve_plain(echo);
+}
+
+// bench udp WAY... [--size N] [--flight N] [--peers N] [--ms N] [--flood 1] [--pids P,...]: set-up is the CPU
+// time of the processes named, for each peer, from the dial to the first answer.
+int udp_main(const std::vector<std::string>& words) {
+  const Arguments arguments{words};
+  Dialler dialler{way_from(arguments.plain)};
+  static Client client;
+  client.bytes.assign(static_cast<std::size_t>(arguments.number("size", 64)), 'x');
+  const auto peers = arguments.number("peers", 1), ms = arguments.number("ms", 500);
+  const CpuClock daemons{arguments.pids("pids")};
+  const auto before = daemons.read(false);
+  for (std::int64_t i = 0; i < peers; ++i) {
+    client.sockets.push_back(dialler.dial());
+    client.ask(client.sockets.back().borrow());
+  }
+  const auto set_up = static_cast<double>(daemons.read(false) - before) / 1e3 / static_cast<double>(peers);
+  const auto flight = static_cast<int>(arguments.number("flight", 32));
+  const auto at_rest = daemons.read(false);
+  const double rate = arguments.number("flood", 0) != 0 ? client.flood(ms) : client.echo(ms, flight);
+  std::printf(R"({"rate": %.0f, "setup_us": %.2f, "daemon_ms": %.2f})"
+              "\n",
+              rate, set_up, static_cast<double>(daemons.read(false) - at_rest) / 1e6);
+  return 0;
+}
+}  // namespace bench
