@@ -37,12 +37,33 @@ bool has_duplicate_keys(const rapidjson::Value& object) {
   return false;
 }
 
+bool is_ascii(std::string_view text) {
+  std::uint64_t seen = 0, word = 0;
+  for (; text.size() >= sizeof word; text.remove_prefix(sizeof word)) {
+    std::memcpy(&word, text.data(), sizeof word);
+    seen |= word;
+  }
+  for (const char c : text) seen |= static_cast<unsigned char>(c);
+  return (seen & 0x8080808080808080) == 0;
+}
+
+bool is_utf8(std::string_view text) {
+  if (is_ascii(text)) return true;
+  rapidjson::MemoryStream in{text.data(), text.size()};
+  rapidjson::StringBuffer sink;
+  while (in.Tell() < text.size())
+    if (!rapidjson::UTF8<>::Validate(in, sink)) return false;
+  return in.Tell() == text.size();
+}
+
 bool has_nul(const rapidjson::Value& text) { return text_of(text).find('\0') != std::string_view::npos; }
 
 /// `escapes`: the text has any; without them no string can hold a NUL.
 const char* complaint_about(const rapidjson::Value& value, bool escapes, unsigned depth) {
   if (depth > deepest) return "is nested deeper than 16 levels";
   if (escapes && value.IsString() && has_nul(value)) return "contains a NUL byte";
+  // RapidJSON 1.1 looks for the second half of a surrogate pair, not for the first.
+  if (escapes && value.IsString() && !is_utf8(text_of(value))) return "contains half of a surrogate pair";
   const char* complaint = nullptr;
   if (value.IsArray())
     for (auto i = value.Begin(); i != value.End() && complaint == nullptr; ++i)
@@ -50,9 +71,10 @@ const char* complaint_about(const rapidjson::Value& value, bool escapes, unsigne
   if (!value.IsObject()) return complaint;
   if (value.MemberCount() > longest_object) return "has an object of more than 256 members";
   if (has_duplicate_keys(value)) return "has the same key twice";
-  for (auto i = value.MemberBegin(); i != value.MemberEnd() && complaint == nullptr; ++i)
-    complaint =
-        escapes && has_nul(i->name) ? "contains a NUL byte" : complaint_about(i->value, escapes, depth + 1);
+  for (auto i = value.MemberBegin(); i != value.MemberEnd() && complaint == nullptr; ++i) {
+    if (escapes) complaint = complaint_about(i->name, escapes, depth + 1);
+    if (complaint == nullptr) complaint = complaint_about(i->value, escapes, depth + 1);
+  }
   return complaint;
 }
 
@@ -83,25 +105,6 @@ void append_escaped(std::string& out, std::string_view text) {
       out += {'\\', 'u', '0', '0', hex[byte >> 4], hex[byte & 15]};
     }
   }
-}
-
-bool is_ascii(std::string_view text) {
-  std::uint64_t seen = 0, word = 0;
-  for (; text.size() >= sizeof word; text.remove_prefix(sizeof word)) {
-    std::memcpy(&word, text.data(), sizeof word);
-    seen |= word;
-  }
-  for (const char c : text) seen |= static_cast<unsigned char>(c);
-  return (seen & 0x8080808080808080) == 0;
-}
-
-bool is_utf8(std::string_view text) {
-  if (is_ascii(text)) return true;
-  rapidjson::MemoryStream in{text.data(), text.size()};
-  rapidjson::StringBuffer sink;
-  while (in.Tell() < text.size())
-    if (!rapidjson::UTF8<>::Validate(in, sink)) return false;
-  return in.Tell() == text.size();
 }
 
 /// JSON text is UTF-8: bytes that are not become \xNN, visibly.

@@ -59,6 +59,7 @@ const std::vector<std::string>& twisted_messages() {
       R"({"jsonrpc":"2.0","id":1,"method":""})",
       R"({"jsonrpc":"2.0","id":1,"method":"ping","params":[]})",
       R"({"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":"\ud800"}})",
+      R"({"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":"\ude00"}})",
       R"({"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":"\u0000"}})",
       R"({"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":1e999}})",
       "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"p\xc3\x28\"}",
