@@ -90,6 +90,7 @@ policy_objs := $(patsubst %,$(obj)/plumberd/%.o,$(filter config% consider docume
 fuzz_args ?=
 fuzz_names := $(patsubst tests/fuzz/%.cc,%,$(wildcard tests/fuzz/*.cc))
 ifeq ($(variant),fuzz)
+$(bin)/fuzz-lookup: $(call parts,plumberd)
 $(bin)/fuzz-%: $(obj)/tests/fuzz/%.o $(policy_objs) $(lib)/libipc.a
 	@mkdir -p $(@D)
 	$(Q)echo "  LINK $@"
