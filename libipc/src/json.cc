@@ -64,6 +64,7 @@ const char* complaint_about(const rapidjson::Value& value, bool escapes, unsigne
   if (escapes && value.IsString() && has_nul(value)) return "contains a NUL byte";
   // RapidJSON 1.1 looks for the second half of a surrogate pair, not for the first.
   if (escapes && value.IsString() && !is_utf8(text_of(value))) return "contains half of a surrogate pair";
+  if (value.IsDouble() && !std::isfinite(value.GetDouble())) return "has a number out of range";
   const char* complaint = nullptr;
   if (value.IsArray())
     for (auto i = value.Begin(); i != value.End() && complaint == nullptr; ++i)

@@ -62,6 +62,7 @@ const std::vector<std::string>& twisted_messages() {
       R"({"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":"\ude00"}})",
       R"({"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":"\u0000"}})",
       R"({"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":1e999}})",
+      R"({"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":29e307}})",
       "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"p\xc3\x28\"}",
       R"({"jsonrpc":"2.0","id":1})",
       R"({"jsonrpc":"2.0","id":1,"method":"\u001b[31mred"})",
