@@ -25,6 +25,7 @@ class Helpers {
   const std::string* name_for(std::string_view scheme) const;
   std::vector<const Helper*> all() const;
   void release_all();
+  ipc::Loop& loop() { return loop_; }
 
  private:
   struct Pool {

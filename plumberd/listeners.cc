@@ -6,6 +6,8 @@
 
 namespace plumberd {
 namespace {
+constexpr ipc::Milliseconds reopen_pause{200};
+
 bool same(const Listen& a, const Listen& b) {
   return a.uri == b.uri && a.service == b.service && a.profile == b.profile && a.transit == b.transit;
 }
@@ -54,8 +56,19 @@ void Listeners::make_room() {
 
 void Listeners::restore() {
   for (auto& [id, open] : open_)
-    if (std::exchange(open.away, false))
-      open.helper->listen(id, open.listen, open.settings, [](const ipc::Result<std::string>&) {});
+    if (std::exchange(open.away, false)) reopen(id, open);
+}
+
+/// On the port that it had, as soon as the would-be successor has closed it.
+void Listeners::reopen(std::uint64_t id, Open& open) {
+  auto listen = open.listen;
+  if (!open.actual.empty()) listen.uri = open.actual;
+  open.helper->listen(id, listen, open.settings, [this, id](const ipc::Result<std::string>& actual) {
+    const auto found = open_.find(id);
+    if (actual || found == open_.end()) return;
+    found->second.again =
+        ipc::Timer{helpers_.loop(), reopen_pause, [this, id] { reopen(id, open_.find(id)->second); }};
+  });
 }
 
 void Listeners::open_one(const Config& config, const Listen& listen,

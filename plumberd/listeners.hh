@@ -39,12 +39,14 @@ class Listeners {
     std::string actual{};
     Helper* helper = nullptr;
     bool wanted = true;
+    ipc::Timer again{};
     bool away = false;  ///< closed, so that the helper's successor can listen there
     bool fresh = true;  ///< opened by the preparation under way
   };
   struct Preparation;
   void open_one(const Config& config, const Listen& listen, const std::shared_ptr<Preparation>& preparation);
   void make_room();
+  void reopen(std::uint64_t id, Open& open);
   void settle(const std::shared_ptr<Preparation>& preparation);
   Helpers& helpers_;
   std::map<std::uint64_t, Open> open_;
