@@ -1,9 +1,12 @@
 #include "plumberd/helpers.hh"
 
 #include <algorithm>
+#include <iterator>
 
 namespace plumberd {
 namespace {
+constexpr ipc::Milliseconds sweep_every{50};
+
 std::vector<HelperSpec> specs_of(const Config& config) {
   auto specs = config.helpers;
   const auto add = [&](const char* name, const char* scheme) {
@@ -34,65 +37,96 @@ std::string configuration_of(const Config& config) {
 }
 }  // namespace
 
-std::unique_ptr<Helpers::Pool> Helpers::take(Pools& pools, const HelperSpec& spec) {
-  const auto found =
-      std::ranges::find_if(pools, [&](const auto& pool) { return pool && same(pool->spec, spec); });
-  return found != pools.end() ? std::move(*found) : nullptr;
-}
-
-void Helpers::apply(const Config& config) {
-  Pools next;
-  for (auto& spec : specs_of(config)) {
-    auto pool = take(pools_, spec);
-    if (!pool) pool = take(unused_, spec);
-    if (!pool) pool = std::make_unique<Pool>(Pool{.spec = spec});
-    while (pool->workers.size() < std::max(1U, spec.workers))
-      pool->workers.push_back(std::make_unique<Helper>(loop_, log_, spec, hooks_));
-    for (auto& worker : pool->workers) worker->configure(configuration_of(config), config.generation);
-    next.push_back(std::move(pool));
-  }
-  for (auto& pool : std::exchange(pools_, std::move(next)))
-    if (pool) unused_.push_back(std::move(pool));
-}
-
-/// Whoever still waits for one of them is told, and may look for another: ours are in order by then.
-void Helpers::release_unused() {
-  if (unused_.empty()) return;
-  loop_.post([this] { const auto gone = std::exchange(unused_, {}); });
-}
-
-void Helpers::release_all() {
-  const auto unused = std::exchange(unused_, {});
-  const auto gone = std::exchange(pools_, {});
-  Helper::forget_processes(loop_);
-}
-
-Helpers::Pool* Helpers::pool_for(std::string_view scheme) {
-  for (auto& pool : pools_)
-    if (std::ranges::find(pool->spec.schemes, scheme) != pool->spec.schemes.end()) return pool.get();
+HelperSet::Pool* HelperSet::pool_for(std::string_view scheme) const {
+  for (const auto& pool : pools_)
+    if (std::ranges::find(pool->spec.schemes, scheme) != pool->spec.schemes.end())
+      return pool->workers.empty() ? nullptr : pool.get();
   return nullptr;
 }
 
-Helper* Helpers::for_scheme(std::string_view scheme) {
+Helper* HelperSet::for_scheme(std::string_view scheme) const {
   auto* pool = pool_for(scheme);
   return pool == nullptr ? nullptr : pool->workers[pool->next++ % pool->workers.size()].get();
 }
 
-Helper* Helpers::first_for_scheme(std::string_view scheme) {
-  auto* pool = pool_for(scheme);
+Helper* HelperSet::first_for_scheme(std::string_view scheme) const {
+  const auto* pool = pool_for(scheme);
   return pool == nullptr ? nullptr : pool->workers.front().get();
 }
 
-const std::string* Helpers::name_for(std::string_view scheme) const {
-  const auto* pool = const_cast<Helpers*>(this)->pool_for(scheme);
+const std::string* HelperSet::name_for(std::string_view scheme) const {
+  const auto* pool = pool_for(scheme);
   return pool == nullptr ? nullptr : &pool->spec.name;
 }
 
-std::vector<const Helper*> Helpers::all() const {
+std::vector<const Helper*> HelperSet::all() const {
   std::vector<const Helper*> result;
   for (const auto& pool : pools_)
     for (const auto& worker : pool->workers) result.push_back(worker.get());
   return result;
+}
+
+/// One that was set aside by an earlier reload and is still busy serves as well as a new one.
+std::shared_ptr<Helpers::Pool> Helpers::find(const HelperSpec& spec) const {
+  for (const auto* pools : {&current_->pools_, &retired_})
+    for (const auto& pool : *pools)
+      if (same(pool->spec, spec)) return pool;
+  return nullptr;
+}
+
+std::shared_ptr<const HelperSet> Helpers::prepare(const Config& config) {
+  auto next = std::make_shared<HelperSet>();
+  const auto settings = configuration_of(config);
+  for (auto& spec : specs_of(config)) {
+    auto pool = find(spec);
+    if (!pool) pool = std::make_shared<Pool>(Pool{.spec = spec});
+    while (pool->workers.size() < std::max(1U, spec.workers))
+      pool->workers.push_back(std::make_unique<Helper>(loop_, log_, spec, hooks_));
+    for (auto& worker : pool->workers) worker->configure(settings, config.generation);
+    next->pools_.push_back(std::move(pool));
+  }
+  return next;
+}
+
+void Helpers::adopt(std::shared_ptr<const HelperSet> next) {
+  retire(*std::exchange(current_, std::move(next)));
+}
+
+void Helpers::drop(const std::shared_ptr<const HelperSet>& unwanted, const Config& config) {
+  const auto settings = configuration_of(config);
+  for (const auto& pool : current_->pools_)
+    for (auto& worker : pool->workers) worker->configure(settings, config.generation);
+  retire(*unwanted);
+}
+
+void Helpers::retire(const HelperSet& set) {
+  for (const auto& pool : set.pools_)
+    if (std::ranges::find(retired_, pool) == retired_.end()) retired_.push_back(pool);
+  if (!sweep_) sweep_ = ipc::Timer{loop_, ipc::Milliseconds{0}, [this] { release_unused(); }, sweep_every};
+}
+
+/// In a turn of its own: whoever held one of them last may have been called by it.
+void Helpers::release_unused() {
+  const auto is_current = [this](const auto& pool) {
+    return std::ranges::find(current_->pools_, pool) != current_->pools_.end();
+  };
+  std::erase_if(retired_, is_current);
+  const auto busy = [](const auto& pool) { return pool.use_count() > 1; };
+  const auto unused = std::ranges::partition(retired_, busy);
+  const std::vector gone(std::make_move_iterator(unused.begin()), std::make_move_iterator(unused.end()));
+  retired_.erase(unused.begin(), unused.end());
+  if (retired_.empty()) sweep_.stop();
+}
+
+void Helpers::release_all() {
+  sweep_.stop();
+  auto pools = std::exchange(retired_, {});
+  std::ranges::copy(current_->pools_, std::back_inserter(pools));
+  std::vector<std::unique_ptr<Helper>> gone;
+  for (const auto& pool : pools)
+    for (auto& worker : std::exchange(pool->workers, {})) gone.push_back(std::move(worker));
+  gone.clear();
+  Helper::forget_processes(loop_);
 }
 
 std::string helper_settings(const Config& config, std::string_view source, std::string_view profile) {

@@ -26,29 +26,29 @@ struct Listeners::Preparation {
   ipc::Result<> outcome{};
 };
 
-void Listeners::prepare(const Config& config, Done done) {
+void Listeners::prepare(const Config& config, const HelperSet& helpers, Done done) {
   auto preparation = std::make_shared<Preparation>(Preparation{.done = std::move(done)});
   for (auto& [id, open] : open_) open.wanted = open.fresh = false;
-  make_room();
+  make_room(helpers);
   for (const auto& listen : config.listens) {
     const auto settings = helper_settings(config, "", listen.profile);
     const auto kept = std::ranges::find_if(open_, [&](const auto& entry) {
       return !entry.second.wanted && same(entry.second.listen, listen) && entry.second.settings == settings &&
-             entry.second.helper == helpers_.first_for_scheme(scheme_of(listen.uri));
+             entry.second.helper == helpers.first_for_scheme(scheme_of(listen.uri));
     });
     if (kept != open_.end()) {
       kept->second.wanted = true;
     } else {
-      open_one(config, listen, preparation);
+      open_one(config, listen, helpers, preparation);
     }
   }
   settle(preparation);
 }
 
 /// A helper whose entry has changed must let go of its ports before the one in its place can have them.
-void Listeners::make_room() {
+void Listeners::make_room(const HelperSet& helpers) {
   for (auto& [id, open] : open_) {
-    if (open.helper == helpers_.first_for_scheme(scheme_of(open.listen.uri))) continue;
+    if (open.helper == helpers.first_for_scheme(scheme_of(open.listen.uri))) continue;
     open.helper->unlisten(id);
     open.away = true;
   }
@@ -66,14 +66,13 @@ void Listeners::reopen(std::uint64_t id, Open& open) {
   open.helper->listen(id, listen, open.settings, [this, id](const ipc::Result<std::string>& actual) {
     const auto found = open_.find(id);
     if (actual || found == open_.end()) return;
-    found->second.again =
-        ipc::Timer{helpers_.loop(), reopen_pause, [this, id] { reopen(id, open_.find(id)->second); }};
+    found->second.again = ipc::Timer{loop_, reopen_pause, [this, id] { reopen(id, open_.find(id)->second); }};
   });
 }
 
-void Listeners::open_one(const Config& config, const Listen& listen,
+void Listeners::open_one(const Config& config, const Listen& listen, const HelperSet& helpers,
                          const std::shared_ptr<Preparation>& preparation) {
-  auto* helper = helpers_.first_for_scheme(scheme_of(listen.uri));
+  auto* helper = helpers.first_for_scheme(scheme_of(listen.uri));
   if (helper == nullptr) {
     preparation->outcome =
         ipc::fail(ipc::Word::no_helper, listen.at + ": no helper speaks " + scheme_of(listen.uri));

@@ -12,11 +12,11 @@ namespace plumberd {
 
 class Listeners {
  public:
-  explicit Listeners(Helpers& helpers) : helpers_{helpers} {}
+  explicit Listeners(ipc::Loop& loop) : loop_{loop} {}
   using Done = std::function<void(ipc::Result<>)>;
   /// Opens what `config` asks for and is not open yet, then calls back. `commit` afterwards closes what it no
   /// longer asks for; after an error `restore` opens again what had to make room for another helper.
-  void prepare(const Config& config, Done done);
+  void prepare(const Config& config, const HelperSet& helpers, Done done);
   void commit();
   void restore();
   /// What an inbound connection is judged by: ours, whatever its helper says of it.
@@ -44,11 +44,12 @@ class Listeners {
     bool fresh = true;  ///< opened by the preparation under way
   };
   struct Preparation;
-  void open_one(const Config& config, const Listen& listen, const std::shared_ptr<Preparation>& preparation);
-  void make_room();
+  void open_one(const Config& config, const Listen& listen, const HelperSet& helpers,
+                const std::shared_ptr<Preparation>& preparation);
+  void make_room(const HelperSet& helpers);
   void reopen(std::uint64_t id, Open& open);
   void settle(const std::shared_ptr<Preparation>& preparation);
-  Helpers& helpers_;
+  ipc::Loop& loop_;
   std::map<std::uint64_t, Open> open_;
   std::uint64_t next_id_ = 1;
 };

@@ -54,7 +54,7 @@ void explain_targets(Router& router, const Config& config, const Routed& routed,
   for (const auto& target : routed.targets) {
     const auto judged = judge_target(config, target, asker, decision);
     explain_rules(config, target, asker, decision);
-    const auto* helper = router.helpers.name_for(target.uri.scheme);
+    const auto* helper = router.helpers.current()->name_for(target.uri.scheme);
     if (target.kind == Target::Kind::uri) decision.helper = helper != nullptr ? *helper : "";
     if (judged.resolve)
       decision.steps.push_back(
@@ -78,6 +78,7 @@ std::shared_ptr<Request> Request::start(Router& router, Ask ask, Asker asker, Do
 Request::Request(Router& router, Ask ask, Asker asker, Done done)
     : router_{router},
       config_{router.config},
+      helpers_{router.helpers.current()},
       ask_{std::move(ask)},
       asker_{std::move(asker)},
       done_{std::move(done)} {}
@@ -170,8 +171,8 @@ bool Request::judge_owner(const Target& target, int socket) {
 }
 
 void Request::dial(const Target& target, Judged judged) {
-  if (const auto* name = router_.helpers.name_for(target.uri.scheme)) decision_.helper = *name;
-  auto* helper = router_.helpers.for_scheme(target.uri.scheme);
+  if (const auto* name = helpers_->name_for(target.uri.scheme)) decision_.helper = *name;
+  auto* helper = helpers_->for_scheme(target.uri.scheme);
   if (helper == nullptr)
     return miss(target, {ipc::Word::no_helper, "no helper speaks " + ipc::printable(target.uri.scheme, 32) +
                                                    "; [helpers.NAME] with schemes = [\"...\"] adds one"});

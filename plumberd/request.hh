@@ -47,7 +47,8 @@ class Request : public std::enable_shared_from_this<Request> {
   ipc::Milliseconds share_of_time() const;
 
   Router& router_;
-  std::shared_ptr<const Config> config_;  ///< the generation it started under
+  std::shared_ptr<const Config> config_;      ///< the generation it started under
+  std::shared_ptr<const HelperSet> helpers_;  ///< and its helpers
   Ask ask_;
   Asker asker_;
   Done done_;

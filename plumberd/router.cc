@@ -51,7 +51,7 @@ Router::Router(ipc::Loop& loop_, Log& log_, RunDir rundir_, Arguments arguments_
                      inbound.admit(std::move(request), std::move(answer));
                    },
                .on_deliver = [this](Delivery delivery) { inbound.deliver(std::move(delivery)); }}},
-      listeners{helpers},
+      listeners{loop},
       warm{*this} {}
 
 Router::~Router() = default;
@@ -64,18 +64,17 @@ bool Router::is_local(std::string_view service) const {
 
 void Router::install(std::shared_ptr<Config> next, std::function<void(ipc::Result<>)> done) {
   next->generation = generation + 1;
-  helpers.apply(*next);
-  listeners.prepare(*next, [this, next, done = std::move(done)](ipc::Result<> opened) {
+  auto prepared = helpers.prepare(*next);
+  listeners.prepare(*next, *prepared, [this, next, prepared, done = std::move(done)](ipc::Result<> opened) {
     if (!opened) {
-      helpers.apply(*config);
       listeners.restore();
-      helpers.release_unused();
+      helpers.drop(prepared, *config);
       return done(std::move(opened));
     }
     listeners.commit();
     generation = next->generation;
     config = next;
-    helpers.release_unused();
+    helpers.adopt(prepared);
     warm.refill();
     done({});
   });

@@ -52,7 +52,7 @@ void write_services(ipc::JsonWriter& json, const std::vector<Offered>& services,
 
 void write_helpers(ipc::JsonWriter& json, const Router& router) {
   json.key("helpers").array();
-  for (const auto* helper : router.helpers.all()) {
+  for (const auto* helper : router.helpers.current()->all()) {
     json.object().add("name", helper->spec().name).key("schemes").array();
     for (const auto& scheme : helper->spec().schemes) json.string(scheme);
     json.end().add("state", helper->state()).add("pid", std::int64_t{helper->pid()});
@@ -268,7 +268,7 @@ std::string metrics_text(const Router& router) {
   put("# HELP plumberd_helper_restarts_total Restarts of helpers.\n# TYPE plumberd_helper_restarts_total "
       "counter\n");
   std::size_t worker = 0;
-  for (const auto* helper : router.helpers.all())
+  for (const auto* helper : router.helpers.current()->all())
     put("plumberd_helper_restarts_total{{helper=\"{}\",worker=\"{}\"}} {}\n", helper->spec().name, worker++,
         helper->restarts());
   return fmt::to_string(out);

@@ -90,7 +90,7 @@ DialOrder WarmPools::order_for(const Pool& pool, const ipc::Uri& uri) const {
 
 void WarmPools::dial_one(Pool& pool) {
   const auto uri = ipc::parse_uri(pool.uri);
-  auto* helper = uri ? router_.helpers.for_scheme(uri->scheme) : nullptr;
+  auto* helper = uri ? router_.helpers.current()->for_scheme(uri->scheme) : nullptr;
   if (helper == nullptr) {
     pool.wanted = 0;
     return;
