@@ -1,8 +1,12 @@
 #include "tests/e2e/udp_kit.hh"
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+
+#include <array>
+#include <cstring>
 
 #include "ipc/address.hh"
 #include "ipc/base64.hh"
@@ -79,10 +83,18 @@ HopWord receive_hop(int socket, Milliseconds within) {
 
 udpd::Cookie greet(int socket, std::string_view service, unsigned char number) {
   send_datagram(socket, hello(service, number));
-  const auto answer = receive_hop(socket);
-  if (answer.word.kind != udpd::Kind::cookie) give_up("wanted a cookie");
+  auto answer = receive_hop(socket);
+  // What answers earlier hellos may have come late.
+  while (answer.word.kind != udpd::Kind::cookie || answer.word.nonce[0] != number)
+    answer = receive_hop(socket);
   send_datagram(socket, hello(service, number, answer.word.cookie));
   return answer.word.cookie;
+}
+
+void wait_until_read(std::uint16_t port, const char* address) {
+  const auto peer = udp_to(port, address);
+  send_datagram(peer.borrow(), hello("any", 1));
+  receive_hop(peer.borrow());
 }
 
 void admit(ScriptedRouter& router, std::string_view token) {
@@ -165,5 +177,46 @@ void Link::put(const Passed& passed) {
 void Link::replay() {
   const std::lock_guard hold{lock_};
   for (const auto& passed : all_) put(passed);
+}
+HelloFlood::HelloFlood(std::uint16_t port)
+    : port_{port}, socket_{udp_socket("0.0.0.0")}, bytes_{hello("pong", 1)}, thread_{[this] { run(); }} {}
+
+HelloFlood::~HelloFlood() {
+  over_ = true;
+  thread_.join();
+}
+
+void HelloFlood::run() {
+  // As many as any receive queue holds: the flood takes turns with honest hellos and does not push them out.
+  constexpr int in_flight = 64;
+  constexpr std::uint32_t first = 0x7f400000;  // 127.64.0.0
+  constexpr int most = 1 << 20;
+  std::array<char, 2048> answer;
+  for (int answered = 0; !over_;) {
+    for (; sources_ - answered < in_flight; ++sources_)
+      send_from(first + static_cast<std::uint32_t>(sources_ % most));
+    if (!is_readable(socket_.borrow(), 100ms)) answered = sources_;  // lost
+    while (::recv(socket_.borrow(), answer.data(), answer.size(), MSG_DONTWAIT) > 0) ++answered;
+  }
+}
+
+void HelloFlood::send_from(std::uint32_t source) {
+  sockaddr_in to{.sin_family = AF_INET, .sin_port = htons(port_), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+  iovec part{bytes_.data(), bytes_.size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(in_pktinfo))> control{};
+  msghdr message{};
+  message.msg_name = &to;
+  message.msg_namelen = sizeof to;
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  auto* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_len = CMSG_LEN(sizeof(in_pktinfo));
+  header->cmsg_level = IPPROTO_IP;
+  header->cmsg_type = IP_PKTINFO;
+  const in_pktinfo info{.ipi_ifindex = 0, .ipi_spec_dst = {htonl(source)}, .ipi_addr = {}};
+  std::memcpy(CMSG_DATA(header), &info, sizeof info);
+  ::sendmsg(socket_.borrow(), &message, MSG_DONTWAIT);
 }
 }  // namespace kit

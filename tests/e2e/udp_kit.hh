@@ -30,6 +30,8 @@ struct HopWord {
 HopWord receive_hop(int socket, Milliseconds within = patience);
 /// Says hello, takes the cookie, says hello with it.
 udpd::Cookie greet(int socket, std::string_view service, unsigned char number);
+/// Until a listener for hops has read all that was sent to it so far.
+void wait_until_read(std::uint16_t port, const char* address = "127.0.0.1");
 
 /// The router's side of one inbound flow: answers `accepted` with a token, gives the service's socket.
 struct Delivered {
@@ -72,6 +74,25 @@ class Link {
   std::vector<Passed> all_;
   std::map<Way, std::vector<Passed>> held_;
   std::map<Way, int> counts_;
+  std::thread thread_;
+};
+
+/// First hellos from ever another address of 127.0.0.0/8, as fast as they are answered.
+class HelloFlood {
+ public:
+  explicit HelloFlood(std::uint16_t port);
+  HelloFlood(const HelloFlood&) = delete;
+  ~HelloFlood();
+  int sources() const { return sources_; }  ///< so far
+
+ private:
+  void run();
+  void send_from(std::uint32_t source);
+  std::uint16_t port_;
+  ipc::Fd socket_;
+  std::string bytes_;
+  std::atomic<int> sources_ = 0;
+  std::atomic<bool> over_ = false;
   std::thread thread_;
 };
 

@@ -2,17 +2,44 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 
+#include "ipc/address.hh"
 #include "tests/e2e/udp_kit.hh"
 
 using namespace kit;
 using udpd::Kind;
 
 namespace {
-constexpr const char* with_hop = R"("service":"pong","hops":1,"judge":false)";
+constexpr const char* with_hop =
+    R"("service":"pong","hops":1,"judge":false,"settings":{"hop_timeout_ms":9000})";
 
 std::string udp(std::uint16_t port, const char* host = "127.0.0.1", const std::string& path = "") {
   return "udp://" + std::string(host) + ":" + std::to_string(port) + path;
 }
+
+/// From now on the kernel answers with "port unreachable", and nobody else can take the port.
+void close_port(const ipc::Fd& socket) {
+  constexpr std::uint16_t nobody = 9;
+  sockaddr_storage storage;
+  const auto size = ipc::to_sockaddr(*ipc::parse_address("127.0.0.1"), nobody, storage);
+  cr_assert_eq(::connect(socket.borrow(), reinterpret_cast<sockaddr*>(&storage), size), 0);
+}
+
+/// The next datagram, and who sent it.
+struct Heard {
+  std::string bytes = std::string(2000, '\0');
+  sockaddr_storage from{};
+  socklen_t size = sizeof from;
+  explicit Heard(const ipc::Fd& socket) {
+    cr_assert(is_readable(socket.borrow()));
+    const auto got = ::recvfrom(socket.borrow(), bytes.data(), bytes.size(), 0, peer(), &size);
+    cr_assert_geq(got, 0);
+    bytes.resize(static_cast<std::size_t>(got));
+  }
+  sockaddr* peer() { return reinterpret_cast<sockaddr*>(&from); }
+  void answer(const ipc::Fd& socket, std::string_view text) {
+    ::sendto(socket.borrow(), text.data(), text.size(), 0, peer(), size);
+  }
+};
 
 std::string text_of(const Wire::Datagram& answer) { return answer.message->failure.text; }
 
@@ -61,12 +88,9 @@ Test(udpd_dial, raw_is_a_connected_socket_at_once) {
 
 Test(udpd_dial, icmp_errors_reach_the_client_of_a_raw_dial) {
   ScriptedRouter router{"udpd"};
-  std::uint16_t port = 0;
-  {
-    const auto server = udp_socket();
-    port = port_of(server.borrow());
-  }
-  auto answer = router.dial(udp(port));
+  const auto server = udp_socket();
+  close_port(server);
+  auto answer = router.dial(udp(port_of(server.borrow())));
   const auto socket = answer.take_fd();
   send_datagram(socket.borrow(), "anybody?");
   cr_assert(is_readable(socket.borrow()));
@@ -153,11 +177,12 @@ Test(udpd_dial, a_refusal_keeps_its_word_and_sentence_though_its_first_copy_is_l
 
 Test(udpd_dial, silence_is_a_timeout_and_nobody_is_unreachable_at_once) {
   ScriptedRouter router{"udpd"};
-  auto silent = udp_socket();
+  const auto silent = udp_socket();
   const auto port = port_of(silent.borrow());
-  const auto hop = std::string(with_hop) + R"(,"settings":{"hop_timeout_ms":400})";
-  cr_assert(router.dial(udp(port, "127.0.0.1", "/pong"), hop).word() == "TIMEOUT");
-  silent = {};
+  constexpr const char* hurried =
+      R"("service":"pong","hops":1,"judge":false,"settings":{"hop_timeout_ms":400})";
+  cr_assert(router.dial(udp(port, "127.0.0.1", "/pong"), hurried).word() == "TIMEOUT");
+  close_port(silent);
   const auto answer = router.dial(udp(port, "127.0.0.1", "/pong"), with_hop);
   cr_assert(answer.word() == "UNREACHABLE");
   cr_assert(text_of(answer).find("refused") != std::string::npos, "%s", text_of(answer).c_str());
@@ -166,17 +191,12 @@ Test(udpd_dial, silence_is_a_timeout_and_nobody_is_unreachable_at_once) {
 
 Test(udpd_dial, whoever_answers_something_else_is_no_router) {
   ScriptedRouter router{"udpd"};
-  const auto server = udp_socket();
   for (const bool echoes : {false, true}) {
+    const auto server = udp_socket();
     router.send_dial(7, udp(port_of(server.borrow()), "127.0.0.1", "/pong"), with_hop);
-    std::string bytes(2000, '\0');
-    sockaddr_storage from{};
-    socklen_t size = sizeof from;
-    const auto got =
-        ::recvfrom(server.borrow(), bytes.data(), bytes.size(), 0, reinterpret_cast<sockaddr*>(&from), &size);
-    cr_assert_eq(got, static_cast<ssize_t>(udpd::shortest_hello));
-    const std::string said = echoes ? bytes.substr(0, static_cast<std::size_t>(got)) : "HTTP/1.1 400";
-    ::sendto(server.borrow(), said.data(), said.size(), 0, reinterpret_cast<sockaddr*>(&from), size);
+    Heard hello{server};
+    cr_assert_eq(hello.bytes.size(), udpd::shortest_hello);
+    hello.answer(server, echoes ? hello.bytes : "HTTP/1.1 400");
     const auto answer = router.wire().receive();
     cr_assert(answer.word() == "UNREACHABLE");
     cr_assert(text_of(answer).find("no router") != std::string::npos, "%s", text_of(answer).c_str());
@@ -185,19 +205,16 @@ Test(udpd_dial, whoever_answers_something_else_is_no_router) {
 
 Test(udpd_dial, icmp_in_the_middle_of_the_hop_ends_it) {
   ScriptedRouter router{"udpd"};
-  auto server = udp_socket();
+  const auto server = udp_socket();
   router.send_dial(7, udp(port_of(server.borrow()), "127.0.0.1", "/pong"), with_hop);
-  std::string bytes(2000, '\0');
-  sockaddr_storage from{};
-  socklen_t size = sizeof from;
-  const auto got =
-      ::recvfrom(server.borrow(), bytes.data(), bytes.size(), 0, reinterpret_cast<sockaddr*>(&from), &size);
-  const auto first = udpd::decode(std::string_view{bytes}.substr(0, static_cast<std::size_t>(got)));
-  const auto cookie = udpd::encode({.kind = Kind::cookie, .nonce = first->nonce, .cookie = {7}});
-  cr_assert_eq(::connect(server.borrow(), reinterpret_cast<sockaddr*>(&from), size), 0);
-  send_datagram(server.borrow(), cookie);
-  cr_assert(udpd::decode(receive_datagram(server.borrow()).value_or(""))->has_cookie());
-  server = {};
+  for (bool with_cookie = false; !with_cookie;) {
+    Heard hello{server};
+    const auto word = udpd::decode(hello.bytes);
+    cr_assert(word && word->kind == Kind::hello);
+    with_cookie = word->has_cookie();
+    hello.answer(server, udpd::encode({.kind = Kind::cookie, .nonce = word->nonce, .cookie = {7}}));
+  }
+  close_port(server);
   const auto answer = router.wire().receive();
   cr_assert(answer.word() == "UNREACHABLE");
   cr_assert(router.is_back_to_rest());

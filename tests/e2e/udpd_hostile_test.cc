@@ -12,6 +12,22 @@ constexpr Milliseconds soon{300};
 bool is_asked(ScriptedRouter& router, Milliseconds within = soon) {
   return is_readable(router.wire().borrow(), within);
 }
+
+/// A hop up to its OK.
+struct Answered {
+  ScriptedRouter router{"udpd"};
+  std::uint16_t port = router.listen_port("udp://127.0.0.1:0");
+  ipc::Fd peer = udp_to(port);
+  udpd::Cookie cookie = greet(peer.borrow(), "pong", 1);
+  Deadline second{Milliseconds{900}};
+  Answered() {
+    admit(router);
+    cr_assert(receive_hop(peer.borrow()).word.kind == Kind::answer);
+  }
+  /// udpd waits a second for `done` and then begins without: what is sent to it before counts only where the
+  /// machine was quick enough; else the test tries again.
+  bool is_in_time() const { return !second.passed(); }
+};
 }  // namespace
 
 Test(udpd_hostile, forged_and_foreign_cookies_bring_a_cookie_and_no_state) {
@@ -69,7 +85,8 @@ Test(udpd_hostile, no_datagram_is_answered_with_more_bytes_than_it_has) {
   send(whole);
   send(whole + std::string(udpd::longest_datagram, 'x'));
   for (const auto kind : {Kind::cookie, Kind::answer, Kind::done, Kind::gone}) send(hop_word(kind, 1));
-  while (const auto got = receive_datagram(peer.borrow(), soon)) {
+  wait_until_read(port);
+  while (const auto got = receive_datagram(peer.borrow(), Milliseconds{0})) {
     cr_assert_leq(got->size(), udpd::shortest_hello);
     received += got->size();
     ++answers;
@@ -85,30 +102,32 @@ Test(udpd_hostile, no_datagram_is_answered_with_more_bytes_than_it_has) {
 }
 
 Test(udpd_hostile, done_and_gone_of_others_change_nothing) {
-  ScriptedRouter router{"udpd"};
-  const auto port = router.listen_port("udp://127.0.0.1:0");
-  const auto peer = udp_to(port), other = udp_to(port);
-  const auto cookie = greet(peer.borrow(), "pong", 1);
-  admit(router);
-  cr_assert(receive_hop(peer.borrow()).word.kind == Kind::answer);
-  send_datagram(other.borrow(), hop_word(Kind::done, 1, cookie));
-  send_datagram(peer.borrow(), hop_word(Kind::gone, 9, cookie));
-  send_datagram(other.borrow(), "data from nobody");
-  cr_assert_not(is_asked(router, Milliseconds{100}));
-  send_datagram(peer.borrow(), hop_word(Kind::done, 1, cookie));
-  const auto flow = delivered(router);
-  cr_assert(flow.first.empty() && is_empty(flow.socket.borrow()));
+  for (;;) {
+    Answered flow;
+    const auto other = udp_to(flow.port);
+    send_datagram(other.borrow(), hop_word(Kind::done, 1, flow.cookie));
+    send_datagram(flow.peer.borrow(), hop_word(Kind::gone, 9, flow.cookie));
+    send_datagram(other.borrow(), "data from nobody");
+    wait_until_read(flow.port);
+    const bool changed = is_asked(flow.router, Milliseconds{0});
+    if (!flow.is_in_time()) continue;
+    cr_assert_not(changed);
+    send_datagram(flow.peer.borrow(), hop_word(Kind::done, 1, flow.cookie));
+    const auto got = delivered(flow.router);
+    cr_assert(got.first.empty() && is_empty(got.socket.borrow()));
+    return;
+  }
 }
 
 Test(udpd_hostile, gone_ends_a_flow_that_has_not_begun) {
-  ScriptedRouter router{"udpd"};
-  const auto port = router.listen_port("udp://127.0.0.1:0");
-  const auto peer = udp_to(port);
-  const auto cookie = greet(peer.borrow(), "pong", 1);
-  admit(router);
-  cr_assert(receive_hop(peer.borrow()).word.kind == Kind::answer);
-  send_datagram(peer.borrow(), hop_word(Kind::gone, 1, cookie));
-  cr_assert_not(is_asked(router, Milliseconds{1300}));  // longer than a lost `done` is waited for
+  for (;;) {
+    Answered flow;
+    send_datagram(flow.peer.borrow(), hop_word(Kind::gone, 1, flow.cookie));
+    wait_until_read(flow.port);
+    if (!flow.is_in_time()) continue;
+    cr_assert_not(is_asked(flow.router, Milliseconds{1300}));  // longer than a lost `done` is waited for
+    return;
+  }
 }
 
 Test(udpd_hostile, a_lost_done_delays_the_flow_and_no_more) {
@@ -123,32 +142,25 @@ Test(udpd_hostile, a_lost_done_delays_the_flow_and_no_more) {
   cr_assert(receive_datagram(peer.borrow()) == "the service speaks first");
 }
 
-Test(udpd_hostile, a_flood_of_hellos_does_not_keep_others_out) {
+Test(udpd_hostile, a_flood_of_hellos_from_100000_sources_does_not_keep_others_out) {
+  constexpr int sources = 100'000;
   ScriptedRouter router{"udpd"}, near{"udpd"};
   const auto port = router.listen_port("udp://127.0.0.1:0");
-  std::atomic<bool> over = false;
-  std::atomic<int> ports = 0;
-  std::thread flood{[&] {
-    const auto bytes = hello("pong", 1);
-    while (!over) {
-      const auto socket = udp_to(port, "127.0.0.1", "127.0.9.9");
-      for (int i = 0; i < 4; ++i) ::send(socket.borrow(), bytes.data(), bytes.size(), MSG_DONTWAIT);
-      ++ports;
-      // A flood faster than udpd takes datagrams in loses honest ones in the queue, whoever sends them.
-      std::this_thread::sleep_for(std::chrono::microseconds{200});
-    }
-  }};
-  while (ports < 1000) std::this_thread::yield();
-  for (int i = 0; i < 5; ++i) {
+  HelloFlood flood{port};
+  Milliseconds quickest = patience;
+  for (int dials = 0; dials < 10 || flood.sources() < sources; ++dials) {
+    const auto start = std::chrono::steady_clock::now();
     near.send_dial(7, "udp://127.0.0.1:" + std::to_string(port) + "/pong",
-                   R"("service":"pong","hops":1,"judge":false,"settings":{"hop_timeout_ms":4000})");
+                   R"("service":"pong","hops":1,"judge":false,"settings":{"hop_timeout_ms":9000})");
     admit(router);
     auto answer = near.wire().receive();
     cr_assert(answer.word().empty(), "%s", answer.text.c_str());
     delivered(router);
+    quickest = std::min(quickest,
+                        std::chrono::duration_cast<Milliseconds>(std::chrono::steady_clock::now() - start));
   }
-  over = true;
-  flood.join();
+  // On a loaded machine any one of them may have waited for something else.
+  cr_assert_lt(quickest.count(), 1000);
 }
 
 Test(udpd_hostile, a_service_that_never_reads_costs_nobody_else_anything) {
@@ -160,7 +172,11 @@ Test(udpd_hostile, a_service_that_never_reads_costs_nobody_else_anything) {
   admit(router);
   const auto unread = delivered(router);
   for (int i = 0; i < 5000; ++i) send_datagram(deaf.borrow(), std::string(1000, 'x'));
-  send_datagram(other.borrow(), "y");
+  // Where udpd is slow the queue of its port is full for a while.
+  cr_assert(eventually([&] {
+    send_datagram(other.borrow(), "y");
+    return is_asked(router);
+  }));
   admit(router);
   const auto flow = delivered(router);
   cr_assert(receive_datagram(flow.socket.borrow()) == "y");

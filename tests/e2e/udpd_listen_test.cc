@@ -151,7 +151,7 @@ Test(udpd_listen, beyond_its_sockets_a_port_relays) {
 Test(udpd_listen, relayed_flows_outlive_the_router_and_the_helper_ends_with_the_last) {
   ScriptedRouter router{"udpd"};
   const auto port = router.listen_port(
-      "udp://127.0.0.1:0", std::string(raw) + R"(,"settings":{"direct_flows":0,"relay_idle_ms":1500})");
+      "udp://127.0.0.1:0", std::string(raw) + R"(,"settings":{"direct_flows":0,"relay_idle_ms":5000})");
   const auto peer = udp_to(port);
   send_datagram(peer.borrow(), "first");
   admit(router);
