@@ -104,14 +104,23 @@ $(addprefix fuzz-,$(fuzz_names)): fuzz-%:
 	build/fuzz-clang++-16/bin/fuzz-$* build/fuzz-clang++-16/corpus-$* tests/fuzz/corpus/$* $(fuzz_args)
 
 # --- the benchmark kit: figures for people to read, no test (docs/benchmarks.md)
-#   make bench [only=dial,threads,after,idle,relay,warm] [quick=1]
+#   make bench [only=dial,threads,after,idle,relay,warm,udp,tls] [quick=1]
 only  ?=
 quick ?=
-bench_packages := nginx-light libnginx-mod-stream socat haproxy
+bench_packages := nginx-light libnginx-mod-stream socat haproxy stunnel4 openssl ca-certificates
 $(bin)/bench: $(filter-out %/judge_bench.o,$(call objects,tests/bench)) $(lib)/libipc.a
 	@mkdir -p $(@D)
 	$(Q)echo "  LINK $@"
 	$(Q)$(CXX) $(ldflags-$(variant)) $^ $(libs-ipc) -pthread -o $@
+$(bin)/tls-bench: $(call objects,tests/bench/tls) $(obj)/tests/bench/util.o $(lib)/libipc.a
+	@mkdir -p $(@D)
+	$(Q)echo "  LINK $@"
+	$(Q)$(CXX) $(ldflags-$(variant)) $^ -lssl -lcrypto $(libs-ipc) -pthread -o $@
+# what a user's program is: C, and the shared library
+$(bin)/bench-once: tests/bench/tls/once.c libipc/include/ipc/ipc.h $(lib)/libipc.so
+	@mkdir -p $(@D)
+	$(Q)$(c_compiler) -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -Wpedantic $(cxxflags-$(variant)) -Ilibipc/include $< \
+	  -L$(lib) -lipc -Wl,-rpath,'$$ORIGIN/../lib' -o $@
 $(bin)/judge-bench: $(obj)/tests/bench/judge_bench.o $(policy_objs) $(lib)/libipc.a
 	@mkdir -p $(@D)
 	$(Q)echo "  LINK $@"
@@ -119,7 +128,7 @@ $(bin)/judge-bench: $(obj)/tests/bench/judge_bench.o $(policy_objs) $(lib)/libip
 .PHONY: bench bench-peers bench-judge
 bench-judge: $(bin)/judge-bench
 	$(bin)/judge-bench
-bench: all $(bin)/bench bench-peers $(if $(only),,bench-judge)
+bench: all $(bin)/bench $(bin)/tls-bench $(bin)/bench-once bench-peers $(if $(only),,bench-judge)
 	tests/bench/run --bin $(bin) $(if $(only),--only $(only)) $(if $(quick),--quick)
 bench-peers:
 	$(Q)set -- $$(for p in $(bench_packages); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \

@@ -118,12 +118,17 @@ int after_main(const std::vector<std::string>& words) {
   return 0;
 }
 
-// bench idle WAY... [--count N]: opens N connections, prints "ready", keeps them until its input ends.
+// bench idle WAY... [--count N] [--ping 1]: opens N connections, prints "ready", keeps them until its input
+// ends.
 int idle_main(const std::vector<std::string>& words) {
   const Arguments arguments{words};
   Dialler dialler{way_from(arguments.plain)};
   std::vector<ipc::Fd> held;
-  for (std::int64_t i = 0; i < arguments.number("count", 9000); ++i) held.push_back(dialler.dial());
+  const bool pings = arguments.number("ping", 0) == 1;
+  for (std::int64_t i = 0; i < arguments.number("count", 9000); ++i) {
+    held.push_back(dialler.dial());
+    if (pings) ping(held.back().borrow());
+  }
   std::puts("ready");
   std::fflush(stdout);
   while (std::getchar() != EOF) {}

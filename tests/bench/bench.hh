@@ -71,13 +71,15 @@ class Dialler {
   ipc::Fd session_;
 };
 
-/// Stream listener on 127.0.0.1, any port; closes by reset, so that no run leaves TIME_WAIT for the next one.
-ipc::Fd listen_tcp(std::uint16_t* port);
+/// Stream listener on 127.0.0.1, any port; what it accepts closes by reset, so that no run leaves TIME_WAIT
+/// for the next one, unless `resets` is false.
+ipc::Fd listen_tcp(std::uint16_t* port, bool resets = true);
 /// AF_UNIX listener of `type` at `path`; an older socket there is replaced.
 ipc::Fd listen_unix(const std::string& path, int type);
 
-/// One byte out, the same byte back: shows that the far end, not only a relay in front of it, is there.
-void ping(int socket);
+/// One byte out, one back: shows that the far end, not only a relay in front of it, is there. Returns what it
+/// said.
+char ping(int socket);
 void write_all(int socket, const void* bytes, std::size_t size);
 void read_all(int socket, void* bytes, std::size_t size);
 

@@ -2,7 +2,8 @@
 //
 //   bench dial WAY... [--count N | --seconds-ms T] [--threads T] [--gap US] [--cpu C] [--pids P,...]
 // prints one JSON line: dials, cpu_us (all processes, per dial), fd_us (p50 until there is a socket), p50_us
-// and p99_us (until the far end answered), rate (dials per second).
+// and p99_us (until the far end answered), rate (dials per second), resumed (the part of them that a TLS far
+// end said to have resumed a session).
 #include <time.h>
 
 #include <atomic>
@@ -17,6 +18,7 @@ namespace {
 struct Times {
   std::vector<double> socket;  ///< ns until the socket was there
   std::vector<double> answer;  ///< ns until the far end answered
+  double resumed = 0;          ///< how often it answered that it resumed a session
 };
 
 struct Plan {
@@ -34,7 +36,7 @@ void dial_once(Dialler& dialler, Times& times) {
   const auto start = now_ns();
   const auto connection = dialler.dial();
   const auto connected = now_ns();
-  ping(connection.borrow());
+  if (ping(connection.borrow()) == 'R') ++times.resumed;
   times.socket.push_back(static_cast<double>(connected - start));
   times.answer.push_back(static_cast<double>(now_ns() - start));
 }
@@ -66,6 +68,7 @@ Times run_threads(const Way& way, const Plan& plan, std::size_t count) {
   for (const auto& times : each) {
     append(all.socket, times.socket);
     append(all.answer, times.answer);
+    all.resumed += times.resumed;
   }
   return all;
 }
@@ -90,10 +93,10 @@ int dial_main(const std::vector<std::string>& words) {
   const auto used = static_cast<double>(clock.read(true) - cpu);
   const auto dials = static_cast<double>(times.answer.size());
   std::printf(
-      R"({"dials": %.0f, "cpu_us": %.2f, "fd_us": %.2f, "p50_us": %.2f, "p99_us": %.2f, "rate": %.0f})"
+      R"({"dials": %.0f, "cpu_us": %.2f, "fd_us": %.2f, "p50_us": %.2f, "p99_us": %.2f, "rate": %.0f, "resumed": %.3f})"
       "\n",
       dials, used / dials / 1e3, quantile(times.socket, 0.5) / 1e3, quantile(times.answer, 0.5) / 1e3,
-      quantile(times.answer, 0.99) / 1e3, dials / wall * 1e9);
+      quantile(times.answer, 0.99) / 1e3, dials / wall * 1e9, times.resumed / dials);
   return 0;
 }
 

@@ -167,10 +167,10 @@ ipc::Fd Dialler::ask(int session) {
   return fd;
 }
 
-ipc::Fd listen_tcp(std::uint16_t* port) {
+ipc::Fd listen_tcp(std::uint16_t* port, bool resets) {
   ipc::Fd fd{must(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket")};
   const linger reset{.l_onoff = 1, .l_linger = 0};  // inherited by accepted sockets
-  must(::setsockopt(fd.borrow(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset), "SO_LINGER");
+  if (resets) must(::setsockopt(fd.borrow(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset), "SO_LINGER");
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -191,10 +191,11 @@ ipc::Fd listen_unix(const std::string& path, int type) {
   return fd;
 }
 
-void ping(int socket) {
+char ping(int socket) {
   char byte = 'e';
   if (::send(socket, &byte, 1, MSG_NOSIGNAL) != 1) die("send");
   if (const auto size = ::recv(socket, &byte, 1, 0); size != 1) die(size == 0 ? "far end closed" : "recv");
+  return byte;
 }
 
 void write_all(int socket, const void* bytes, std::size_t size) {
