@@ -241,6 +241,7 @@ void Helper::on_notification(ipc::Channel::Incoming incoming) {
   const auto& method = incoming.message.method;
   if (method == "hello") return on_hello(incoming.message);
   if (method == "log") return say(params);
+  if (method == "relayed") return count_relayed(params);
   if (method != "deliver") return;
   auto fd = incoming.take_fd(params["fd"]);
   const auto path = params["path"].string_or("direct");
@@ -261,6 +262,19 @@ void Helper::say(ipc::JsonView params) {
     return log_.warn(spec_.name + ": says too much; the rest of this second is left out");
   log_.say(level_from(params["level"].string_or("")),
            spec_.name + ": " + ipc::printable(params["message"].string_or(""), longest_sentence));
+}
+
+/// Totals of this process, which only grow; anything else is not believed.
+void Helper::count_relayed(ipc::JsonView params) {
+  constexpr std::int64_t most = (1LL << 53) - 1;
+  const auto grown = [&](std::uint64_t& seen, std::string_view member) {
+    const auto said = params[member].integer_or(0);
+    if (said > most || said <= static_cast<std::int64_t>(seen)) return std::uint64_t{0};
+    const auto now = static_cast<std::uint64_t>(said);
+    return now - std::exchange(seen, now);
+  };
+  const Relayed more{.received = grown(relayed_.received, "received"), .sent = grown(relayed_.sent, "sent")};
+  if (more.received > 0 || more.sent > 0) hooks_.on_relayed(spec_.name, more);
 }
 
 void Helper::judge(const ipc::Channel::Incoming& incoming) {

@@ -46,6 +46,12 @@ struct Inbound {
   ipc::Labels claims{};
 };
 
+/// Bytes that a helper carried between two sockets.
+struct Relayed {
+  std::uint64_t received = 0;  ///< from the network
+  std::uint64_t sent = 0;      ///< to it
+};
+
 /// The socket of an inbound connection that was admitted.
 struct Delivery {
   std::string token{};
@@ -66,7 +72,8 @@ class Helper {
   struct Hooks {
     std::function<void(Inbound, std::function<void(ipc::Result<Admission>)>)> on_accepted;
     std::function<void(Delivery)> on_deliver;
-    std::function<void(const std::string& what)> on_restart;
+    /// More bytes were relayed by the helper `name`.
+    std::function<void(const std::string& name, Relayed more)> on_relayed;
   };
 
   Helper(ipc::Loop& loop, Log& log, HelperSpec spec, Hooks hooks);
@@ -122,6 +129,7 @@ class Helper {
   void on_request(ipc::Channel::Incoming incoming);
   void on_notification(ipc::Channel::Incoming incoming);
   void say(ipc::JsonView params);
+  void count_relayed(ipc::JsonView params);
   void judge(const ipc::Channel::Incoming& incoming);
   void admit(ipc::Channel::Incoming incoming);
   void send_configuration();
@@ -144,6 +152,7 @@ class Helper {
   unsigned restarts_ = 0;
   std::uint64_t log_second_ = 0;
   unsigned log_lines_ = 0;
+  Relayed relayed_;  ///< as this process said last
   std::string settings_ = "{}";
   std::uint64_t generation_ = 0;
   std::uint64_t next_dial_ = 1;

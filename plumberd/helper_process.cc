@@ -104,6 +104,7 @@ void Helper::start() {
   if (!pair) return rest(pair.error().text);
   state_ = State::starting;
   started_ = loop_.now();
+  relayed_ = {};
   // The simplest helper is a loop around a blocking read; its end is its own to change.
   auto spawned = ipc::set_blocking(pair->second.borrow(), true);
   if (spawned) spawned = spawn(std::move(pair->second));

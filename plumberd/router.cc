@@ -50,7 +50,8 @@ Router::Router(ipc::Loop& loop_, Log& log_, RunDir rundir_, Arguments arguments_
                    [this](Inbound request, Admissions::Answer answer) {
                      inbound.admit(std::move(request), std::move(answer));
                    },
-               .on_deliver = [this](Delivery delivery) { inbound.deliver(std::move(delivery)); }}},
+               .on_deliver = [this](Delivery delivery) { inbound.deliver(std::move(delivery)); },
+               .on_relayed = [this](const std::string& name, Relayed more) { stats.count(name, more); }}},
       listeners{loop},
       warm{*this} {}
 

@@ -36,6 +36,14 @@ void Stats::count(const Decision& d) {
   hit(d.audited, d.audited_at);
 }
 
+/// No helper lives long enough for more than a Prometheus number holds exactly.
+void Stats::count(const std::string& name, Relayed more) {
+  constexpr std::uint64_t most = 1ULL << 53;
+  auto& sum = relayed_[name];
+  sum.received = std::min(most, sum.received + more.received);
+  sum.sent = std::min(most, sum.sent + more.sent);
+}
+
 std::uint64_t Stats::decisions(Direction direction, Decision::Verdict verdict) const {
   return decisions_[static_cast<std::size_t>(direction)][static_cast<std::size_t>(verdict)];
 }

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "plumberd/decision.hh"
+#include "plumberd/helper.hh"
 
 namespace plumberd {
 
@@ -27,9 +28,13 @@ class Stats {
   };
 
   void count(const Decision& decision);
+  /// The helper `name` relayed so much more.
+  void count(const std::string& name, Relayed more);
   std::uint64_t decisions(Direction direction, Decision::Verdict verdict) const;
   const std::map<std::string, std::uint64_t, std::less<>>& paths() const { return paths_; }
   const std::map<std::string, std::uint64_t, std::less<>>& errors() const { return errors_; }
+  /// By name of the helper.
+  const std::map<std::string, Relayed>& relayed() const { return relayed_; }
   const std::array<Histogram, 3>& phases() const { return phases_; }
   /// By "TEXT\nAT" of the rule: survives a reload that keeps the rule.
   Hit hits(std::string_view text, std::string_view at) const;
@@ -38,6 +43,7 @@ class Stats {
   std::array<std::array<std::uint64_t, 3>, direction_count> decisions_{};
   std::map<std::string, std::uint64_t, std::less<>> paths_;
   std::map<std::string, std::uint64_t, std::less<>> errors_;
+  std::map<std::string, Relayed> relayed_;
   std::array<Histogram, 3> phases_{};  ///< route, judge, dial
   std::unordered_map<std::string, Hit> hits_;
 };

@@ -271,6 +271,13 @@ std::string metrics_text(const Router& router) {
   for (const auto* helper : router.helpers.current()->all())
     put("plumberd_helper_restarts_total{{helper=\"{}\",worker=\"{}\"}} {}\n", helper->spec().name, worker++,
         helper->restarts());
+  put("# HELP plumberd_relayed_bytes_total Bytes that helpers carried themselves, from the network and to "
+      "it.\n"
+      "# TYPE plumberd_relayed_bytes_total counter\n");
+  for (const auto& [helper, bytes] : router.stats.relayed())
+    put("plumberd_relayed_bytes_total{{helper=\"{0}\",direction=\"received\"}} {1}\n"
+        "plumberd_relayed_bytes_total{{helper=\"{0}\",direction=\"sent\"}} {2}\n",
+        helper, bytes.received, bytes.sent);
   return fmt::to_string(out);
 }
 }  // namespace plumberd

@@ -17,6 +17,12 @@ int type_of(int socket) {
   return type;
 }
 
+std::uint64_t size_of(std::span<const std::string_view> datagrams) {
+  std::uint64_t sum = 0;
+  for (const auto datagram : datagrams) sum += datagram.size();
+  return sum;
+}
+
 bool is_one_frame(ipc::Framing framing, std::string_view bytes) {
   const auto header = ipc::decode_header(framing, bytes);
   return header && header->length == bytes.size() - ipc::header_size(framing);
@@ -26,15 +32,19 @@ bool is_one_frame(ipc::Framing framing, std::string_view bytes) {
 ipc::Result<std::unique_ptr<RelayedFlow>> RelayedFlow::open(ipc::Helper& helper, ipc::Fd service,
                                                             ipc::Framing framing, ipc::Milliseconds idle) {
   const int type = type_of(service.borrow());
+  bool counted = false;
   if (type == SOCK_STREAM && framing != ipc::Framing::bytes) {
     // Programs of this framing want each message in a read of its own: the stream relay knows how.
     auto pair = TRY(ipc::socket_pair(SOCK_STREAM));
     helper.relay(ipc::socket_stream(std::move(pair.second)), ipc::socket_stream(std::move(service)),
                  {.framing = framing});
     service = std::move(pair.first);
+    counted = true;
   }
   TRY(ipc::set_blocking(service.borrow(), false));
-  return std::unique_ptr<RelayedFlow>{new RelayedFlow{helper, std::move(service), type, framing, idle}};
+  std::unique_ptr<RelayedFlow> flow{new RelayedFlow{helper, std::move(service), type, framing, idle}};
+  if (!counted) flow->carried_ = &helper.carried();
+  return flow;
 }
 
 RelayedFlow::RelayedFlow(ipc::Helper& helper, ipc::Fd service, int type, ipc::Framing framing,
@@ -63,6 +73,7 @@ void RelayedFlow::watch_idle(ipc::Milliseconds delay) {
 
 bool RelayedFlow::push(std::span<const std::string_view> datagrams) {
   active_at_ = helper_.loop().now();
+  if (carried_ != nullptr) carried_->add_received(size_of(datagrams));
   if (type_ != SOCK_STREAM) return send(service_.borrow(), datagrams);
   return std::ranges::all_of(datagrams, [this](std::string_view bytes) { return push_stream(bytes); });
 }
@@ -91,6 +102,11 @@ void RelayedFlow::on_service(int events) {
   read_datagrams();
 }
 
+void RelayedFlow::forward(std::span<const std::string_view> datagrams) {
+  if (carried_ != nullptr) carried_->add_sent(size_of(datagrams));
+  send(outlet_, datagrams);
+}
+
 void RelayedFlow::read_datagrams() {
   for (int round = 0; round < rounds_per_turn; ++round) {
     const auto batch = receive(service_.borrow());
@@ -104,7 +120,7 @@ void RelayedFlow::read_datagrams() {
       if (ended) break;
       views[count++] = arrival.bytes;
     }
-    send(outlet_, std::span{views}.first(count));
+    forward(std::span{views}.first(count));
     if (ended) return end();
     if (count < batch_size) return;
   }
@@ -117,7 +133,7 @@ void RelayedFlow::read_stream() {
   if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (size <= 0) return end();
   const std::string_view bytes{part.data(), static_cast<std::size_t>(size)};
-  if (framing_ == ipc::Framing::bytes) return forward(bytes);
+  if (framing_ == ipc::Framing::bytes) return forward({&bytes, 1});
   reader_.feed(bytes);
   if (!forward_frames()) end();
 }
@@ -127,7 +143,7 @@ bool RelayedFlow::forward_frames() {
     const auto frame = reader_.next();
     if (!frame) return false;
     if (!*frame) return true;
-    forward((*frame)->whole);
+    forward({&(*frame)->whole, 1});
   }
 }
 

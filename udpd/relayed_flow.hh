@@ -31,7 +31,7 @@ class RelayedFlow {
   void read_datagrams();
   void read_stream();
   bool forward_frames();
-  void forward(std::string_view datagram) { send(outlet_, {&datagram, 1}); }
+  void forward(std::span<const std::string_view> datagrams);
   bool push_stream(std::string_view bytes);
   bool flush();
   void on_peer();
@@ -39,6 +39,7 @@ class RelayedFlow {
   void end();
 
   ipc::Helper& helper_;
+  ipc::Carried* carried_ = nullptr;  ///< null: a relay behind this flow counts
   ipc::Fd service_;
   ipc::Fd own_;
   int type_;

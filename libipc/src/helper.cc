@@ -80,7 +80,8 @@ Question::~Question() {
   if (channel_ != nullptr) channel_->forget(call_);
 }
 
-Helper::Helper(Loop& loop, Fd channel, Scheme& scheme) : loop_{loop}, scheme_{scheme} {
+Helper::Helper(Loop& loop, Fd channel, Scheme& scheme)
+    : loop_{loop}, scheme_{scheme}, carried_{loop, [this](const Carried&) { tell_carried(); }} {
   Channel::Handlers handlers{
       .on_request = [this](Channel::Incoming incoming) { on_request(std::move(incoming)); },
       .on_notification = [this](Channel::Incoming incoming) { on_notification(std::move(incoming)); },
@@ -189,6 +190,7 @@ void Helper::relay(std::unique_ptr<Stream> a, std::unique_ptr<Stream> b, RelayOp
     relays_.erase(number);
     stop_if_done();
   };
+  options.carried = &carried_;
   relays_.emplace(number, std::make_unique<Relay>(loop_, std::move(a), std::move(b), options, done));
 }
 
@@ -245,6 +247,18 @@ void Helper::log(std::string_view level, std::string_view message) {
   std::string params;
   JsonWriter{params}.object().add("level", level).add("message", message).end();
   channel_->notify("log", params);
+}
+
+void Helper::tell_carried() {
+  constexpr std::uint64_t most = (1ULL << 53) - 1;
+  if (!channel_->is_open()) return;
+  std::string params;
+  JsonWriter{params}
+      .object()
+      .add("received", static_cast<std::int64_t>(std::min(carried_.received(), most)))
+      .add("sent", static_cast<std::int64_t>(std::min(carried_.sent(), most)))
+      .end();
+  channel_->notify("relayed", params);
 }
 
 void Helper::end() {

@@ -10,6 +10,7 @@
 namespace ipc {
 namespace {
 using Wait = Pump::Wait;
+constexpr Milliseconds tell_every{1000};
 constexpr Milliseconds first_retry{1};
 constexpr Milliseconds longest_retry{64};
 /// How long the answer to the last message before an end of stream is waited for, and how long the direction
@@ -30,6 +31,15 @@ bool hung_up(int socket) {
   return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLHUP | POLLERR)) != 0;
 }
 }  // namespace
+
+void Carried::add(std::uint64_t& count, std::uint64_t bytes) {
+  count += bytes;
+  if (timer_ || bytes == 0) return;
+  timer_ = Timer{loop_, tell_every, [this] {
+                   timer_.stop();
+                   tell_(*this);
+                 }};
+}
 
 Relay::Relay(Loop& loop, std::unique_ptr<Stream> a, std::unique_ptr<Stream> b, RelayOptions options,
              OnDone on_done)
@@ -61,11 +71,19 @@ void Relay::on_ready(int side, int events) {
     const auto wait = pumps_[i]->wait();
     const bool reads = wait == Wait::readable && i == side && (!plain || (events & UV_READABLE) != 0);
     const bool writes = wait == Wait::writable && i != side && (!plain || (events & UV_WRITABLE) != 0);
-    const auto before = pumps_[i]->moved();
-    if (reads || writes) pumps_[i]->step();
-    if (pumps_[i]->moved() != before) last_moved_ = i;
+    if (reads || writes) step(i);
   }
   after_steps();
+}
+
+void Relay::step(int pump) {
+  const auto before = pumps_[pump]->moved();
+  pumps_[pump]->step();
+  const auto moved = pumps_[pump]->moved() - before;
+  if (moved == 0) return;
+  last_moved_ = pump;
+  if (options_.carried == nullptr) return;
+  pump == 0 ? options_.carried->add_received(moved) : options_.carried->add_sent(moved);
 }
 
 void Relay::step_waiting() {
@@ -74,10 +92,8 @@ void Relay::step_waiting() {
     const auto before = pumps_[i]->moved();
     const bool holds =
         pumps_[i]->wait() == Wait::readable && (sides_[i].stream->holds_more() || !sides_[i].poll);
-    if (pumps_[i]->wait() == Wait::later || holds) pumps_[i]->step();
-    if (pumps_[i]->moved() == before) continue;
-    last_moved_ = i;
-    retry_delay_ = first_retry;
+    if (pumps_[i]->wait() == Wait::later || holds) step(i);
+    if (pumps_[i]->moved() != before) retry_delay_ = first_retry;
   }
   after_steps();
 }

@@ -116,6 +116,17 @@ Test(lying_helper, may_not_speak_about_what_is_not_its_own) {
   host.router().wait_for_error("without a valid token");
 }
 
+Test(lying_helper, is_believed_no_number_of_relayed_bytes_that_falls_or_cannot_be) {
+  Host host{{}, liar()};
+  auto client = host.door();
+  await_truth(client);
+  expect_truth(client, "relayed");
+  const auto metrics = client.call("metrics", "{}").result()["text"].string_or("");
+  for (const auto* line :
+       {"{helper=\"lie\",direction=\"received\"} 1000\n", "{helper=\"lie\",direction=\"sent\"} 8\n"})
+    cr_assert_neq(metrics.find(line), std::string::npos, "%s", std::string(metrics).c_str());
+}
+
 Test(lying_helper, that_floods_the_router_is_cut_short_in_the_log_and_delays_nobody) {
   Host host{{}, liar()};
   auto client = host.door();

@@ -32,9 +32,17 @@ Wire::Datagram ScriptedRouter::dial(std::string_view uri, std::string_view more)
   return answer();
 }
 
-Wire::Datagram ScriptedRouter::answer() {
+/// What a helper says of its own accord, now and then, is of interest to whoever waits for it only.
+Wire::Datagram ScriptedRouter::next(std::string_view wanted) {
   for (;;) {
     auto datagram = wire_->receive();
+    if (wanted == "relayed" || !datagram.message || datagram.message->method != "relayed") return datagram;
+  }
+}
+
+Wire::Datagram ScriptedRouter::answer() {
+  for (;;) {
+    auto datagram = next();
     if (!datagram.message || datagram.message->method != "log") return datagram;
     logs_ += datagram.text + "\n";
   }
@@ -58,7 +66,7 @@ void ScriptedRouter::notify(std::string_view method, std::string_view params, st
 }
 
 Wire::Datagram ScriptedRouter::expect(std::string_view method) {
-  auto datagram = wire_->receive();
+  auto datagram = next(method);
   if (!datagram.message || datagram.message->method != method)
     give_up("wanted " + std::string(method) + ", got " + datagram.text);
   return datagram;

@@ -37,6 +37,7 @@ class ScriptedRouter {
   void close() { wire_->close(); }
 
  private:
+  Wire::Datagram next(std::string_view wanted = {});
   std::optional<Wire> wire_;
   std::optional<Process> process_;
   std::size_t fds_at_rest_ = 0;

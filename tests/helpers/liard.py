@@ -177,6 +177,12 @@ class Liar:
         theirs.close()
         self.nothing(ident, params)
 
+    def relayed(self, ident, params):
+        for said in ({"received": 1000, "sent": 7}, {"received": 999, "sent": -1}, {"received": "2000", "sent": 1e300},
+                     {"received": 1 << 53, "sent": (1 << 64) - 1}, {"received": None}, {}, [], {"received": 1000, "sent": 8}):
+            self.notify("relayed", said)
+        self.nothing(ident, params)
+
     def refuse(self, ident, sentence):
         send(self.sock, {"jsonrpc": "2.0", "id": ident, "error": Failure("UNREACHABLE", sentence).to_json()})
 

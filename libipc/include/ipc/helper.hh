@@ -132,7 +132,7 @@ class Helper {
   /// socket existed.
   void deliver(const std::string& token, Fd fd, std::string_view path = "direct",
                const std::vector<std::string>& first = {});
-  /// Carries between the two until both ends are done; outlives the channel.
+  /// Carries between the two until both ends are done; outlives the channel. `a` is the network's side.
   void relay(std::unique_ptr<Stream> a, std::unique_ptr<Stream> b, RelayOptions options);
   /// `level`: "error", "warn", "info", "debug". At most 100 lines at once and ten a second: peers cause them.
   void log(std::string_view level, std::string_view message);
@@ -140,6 +140,8 @@ class Helper {
   /// Work of the scheme that outlives the channel, as relays do: the loop goes on until all of it has ended.
   void begin_work() { ++works_; }
   void end_work();
+  /// For what a scheme carries by itself.
+  Carried& carried() { return carried_; }
   std::size_t relays() const { return relays_.size(); }
   /// Closes listeners, drops dials, lets relays finish, then stops the loop. Happens when the channel ends.
   void end();
@@ -152,12 +154,14 @@ class Helper {
   void on_cancel(JsonView params);
   void on_relay(Channel::Incoming incoming);
   Result<> begin_relay(Channel::Incoming& incoming);
+  void tell_carried();
   void stop_if_done();
 
   Loop& loop_;
   Scheme& scheme_;
   bool is_ending_ = false;
   std::unique_ptr<Channel> channel_;
+  Carried carried_;
   std::unordered_map<std::uint64_t, std::unique_ptr<Relay>> relays_;
   std::unordered_map<std::string, std::unique_ptr<Listener>> listeners_;
   std::unordered_map<std::string, std::unique_ptr<Dial>> dials_;

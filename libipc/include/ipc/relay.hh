@@ -14,9 +14,32 @@ namespace ipc {
 
 class Pump;
 
+/// What relays carried, all of them together, told on soon after it changed and at most once a second. It
+/// costs nothing while nothing is carried.
+class Carried {
+ public:
+  using Tell = std::function<void(const Carried&)>;
+  Carried(Loop& loop, Tell tell) : loop_{loop}, tell_{std::move(tell)} {}
+  Carried(const Carried&) = delete;
+  void add_received(std::uint64_t bytes) { add(received_, bytes); }  ///< from the network
+  void add_sent(std::uint64_t bytes) { add(sent_, bytes); }          ///< to it
+  std::uint64_t received() const { return received_; }
+  std::uint64_t sent() const { return sent_; }
+
+ private:
+  void add(std::uint64_t& count, std::uint64_t bytes);
+  Loop& loop_;
+  Tell tell_;
+  std::uint64_t received_ = 0;
+  std::uint64_t sent_ = 0;
+  Timer timer_;
+};
+
 struct RelayOptions {
   Framing framing = Framing::bytes;
   Milliseconds idle{0};  ///< ends a relay that carried nothing for this long; 0: never
+  /// Counts what this relay carries too, `a` being the network's side; null: nobody does.
+  Carried* carried = nullptr;
 };
 
 /// How a relay went.
@@ -53,6 +76,7 @@ class Relay {
     int interest = 0;
   };
   void on_ready(int side, int events);
+  void step(int pump);
   void step_waiting();
   void after_steps();
   bool is_over();
