@@ -113,13 +113,16 @@ std::vector<Considered> consider(const RuleSet& rules, const Question& question,
   const Asked asked{question, facts};
   std::vector<Considered> considered;
   for (const auto& rule : rules.rules()) {
+    if (considered.size() >= most_shown) break;
     if (!nearly(rules.table(), rule, asked)) continue;
     const auto match = match_rule(rules.table(), rule, asked);
     const bool decided = match.kind == Kind::yes;
-    if (decided || considered.size() < most_shown)
-      considered.push_back({&rule, decided, why_of(rules.table(), rule, asked, match)});
-    if (decided) break;
+    considered.push_back({&rule, decided, why_of(rules.table(), rule, asked, match)});
+    if (decided) return considered;
   }
+  const auto verdict = judge(rules, question, facts);
+  if (verdict.rule != nullptr && verdict.kind != Verdict::Kind::need)
+    considered.push_back({verdict.rule, true, "matches"});
   return considered;
 }
 }  // namespace plumberd

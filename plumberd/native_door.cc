@@ -31,7 +31,7 @@ std::string connect_result(const Connection& connection, const Decision* decisio
 }  // namespace
 
 NativeDoor::NativeDoor(Router& router, Reloader& reloader, ipc::Fd listener)
-    : router_{router}, reloader_{reloader}, listener_{std::move(listener)} {
+    : router_{router}, reloader_{reloader}, slow_lane_{router.loop}, listener_{std::move(listener)} {
   refuse_fds(listener_.borrow());
   watch();
 }
@@ -90,7 +90,7 @@ Session::Session(NativeDoor& door, ipc::Fd socket, Identity identity, Accounts::
       unread_{router_.accounts, identity_->uid()},
       channel_{door.router().loop,
                std::move(socket),
-               {.on_request = [this](Incoming incoming) { on_request(incoming); },
+               {.on_request = [this](Incoming incoming) { on_request(std::move(incoming)); },
                 .on_notification = {},
                 .on_closed =
                     [this](const ipc::Error&) {
@@ -128,10 +128,12 @@ bool Session::is_operator() const {
   return groups && std::ranges::any_of(*groups, is_admin);
 }
 
-void Session::on_request(const Incoming& incoming) {
+void Session::on_request(Incoming incoming) {
   for (const auto& method : methods) {
     if (method.name != incoming.message.method) continue;
-    if (method.for_operators && !is_operator())
+    const bool is_free = method.access == Access::anybody || is_operator();
+    if (method.access == Access::counted && !is_free) return in_its_turn(method, std::move(incoming));
+    if (!is_free)
       return refuse(incoming, {ipc::Word::denied,
                                std::string(method.name) + " is for root, the router's user and [admin]"});
     return (this->*method.handle)(incoming);
@@ -140,6 +142,21 @@ void Session::on_request(const Incoming& incoming) {
       incoming.message.id,
       {ipc::Word::bad_request, "there is no method " + ipc::printable(incoming.message.method, 64)}, {},
       -32601);
+}
+
+void Session::in_its_turn(const Method& method, Incoming incoming) {
+  auto ticket = router_.accounts.begin_request(uid(), router_.config->limits, router_.loop.now());
+  if (!ticket) return refuse_busy(incoming, std::move(ticket).error());
+  const auto held =
+      std::make_shared<std::pair<Incoming, Accounts::Ticket>>(std::move(incoming), std::move(*ticket));
+  door_.slow_lane().run(uid(), [this, alive = alive_, &method, held] {
+    if (*alive) (this->*method.handle)(held->first);
+  });
+}
+
+void Session::refuse_busy(const Incoming& incoming, ipc::Error error) {
+  const auto wait = router_.accounts.retry_after_ms(uid(), router_.config->limits);
+  refuse(incoming, std::move(error), "\"retry_after_ms\":" + std::to_string(wait));
 }
 
 void Session::refuse(const Incoming& incoming, ipc::Error error, std::string_view extra) {
@@ -154,10 +171,7 @@ void Session::connect(const Incoming& incoming) {
     return refuse(incoming, {ipc::Word::bad_request, "a request with this id is under way"});
   if (!has_room()) return refuse(incoming, {ipc::Word::busy, "read the descriptors that were sent already"});
   auto ticket = router_.accounts.begin_request(uid(), router_.config->limits, router_.loop.now());
-  if (!ticket) {
-    const auto wait = router_.accounts.retry_after_ms(uid(), router_.config->limits);
-    return refuse(incoming, std::move(ticket).error(), "\"retry_after_ms\":" + std::to_string(wait));
-  }
+  if (!ticket) return refuse_busy(incoming, std::move(ticket).error());
   const bool with_decision = incoming.message.params["decision"].boolean_or(false);
   auto held = std::make_shared<Accounts::Ticket>(std::move(*ticket));
   auto answered = std::make_shared<bool>(false);

@@ -6,6 +6,7 @@
 #include "ipc/channel.hh"
 #include "plumberd/request.hh"
 #include "plumberd/router.hh"
+#include "plumberd/slow_lane.hh"
 
 namespace plumberd {
 
@@ -27,13 +28,18 @@ class Session : public Offerer {
 
  private:
   using Incoming = ipc::Channel::Incoming;
+  /// Who may ask, and at what price: `counted` requests of others than operators cost them a token and wait
+  /// for their turn in the slow lane.
+  enum class Access : std::uint8_t { anybody, counted, operators };
   struct Method {
     std::string_view name;
-    bool for_operators;
+    Access access;
     void (Session::*handle)(const Incoming&);
   };
   static const std::array<Method, 11> methods;
-  void on_request(const Incoming& incoming);
+  void on_request(Incoming incoming);
+  void in_its_turn(const Method& method, Incoming incoming);
+  void refuse_busy(const Incoming& incoming, ipc::Error error);
   void refuse(const Incoming& incoming, ipc::Error error, std::string_view extra = {});
   bool is_operator() const;
   void connect(const Incoming& incoming);
@@ -70,6 +76,7 @@ class NativeDoor {
   NativeDoor(Router& router, Reloader& reloader, ipc::Fd listener);
   Router& router() { return router_; }
   Reloader& reloader() { return reloader_; }
+  SlowLane& slow_lane() { return slow_lane_; }
   void end(Session* session);
   /// Recounts the unread descriptors of all of the user's sessions: whether there may be another. Not again
   /// at once after there may not.
@@ -82,6 +89,7 @@ class NativeDoor {
   void admit(ipc::Fd socket);
   Router& router_;
   Reloader& reloader_;
+  SlowLane slow_lane_;
   ipc::Fd listener_;
   ipc::Poll poll_;
   ipc::Timer pause_;

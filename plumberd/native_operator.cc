@@ -28,17 +28,17 @@ bool is_own(const Decision& decision, uid_t uid) {
 }
 }  // namespace
 
-const std::array<Session::Method, 11> Session::methods{{{"connect", false, &Session::connect},
-                                                        {"serve", false, &Session::serve},
-                                                        {"ping", false, &Session::ping},
-                                                        {"list", false, &Session::list},
-                                                        {"explain", false, &Session::explain},
-                                                        {"events", false, &Session::events},
-                                                        {"status", true, &Session::status},
-                                                        {"rules", true, &Session::rules},
-                                                        {"reload", true, &Session::reload},
-                                                        {"confirm", true, &Session::confirm},
-                                                        {"metrics", true, &Session::metrics}}};
+const std::array<Session::Method, 11> Session::methods{{{"connect", Access::anybody, &Session::connect},
+                                                        {"serve", Access::anybody, &Session::serve},
+                                                        {"ping", Access::anybody, &Session::ping},
+                                                        {"list", Access::counted, &Session::list},
+                                                        {"explain", Access::counted, &Session::explain},
+                                                        {"events", Access::counted, &Session::events},
+                                                        {"status", Access::operators, &Session::status},
+                                                        {"rules", Access::operators, &Session::rules},
+                                                        {"reload", Access::operators, &Session::reload},
+                                                        {"confirm", Access::operators, &Session::confirm},
+                                                        {"metrics", Access::operators, &Session::metrics}}};
 
 void Session::ping(const Incoming& incoming) {
   channel_.answer(incoming.message.id, "{\"version\":\"" PLUMBERD_VERSION "\"}");

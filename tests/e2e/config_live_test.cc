@@ -69,12 +69,3 @@ Test(lookup_07, that_never_ends_is_closed_at_its_deadline) {
   kit::send_all(socket.borrow(), std::string_view{"\x03\0\0", 3});
   cr_assert_eq(kit::receive_all(socket.borrow()), "");
 }
-
-Test(limits, tell_a_client_in_a_hurry_when_to_come_back) {
-  Host host{{}, "[limits]\nrequests_per_second = 1\n"};
-  auto client = host.door();
-  client.call("connect", ask("nobody"));
-  auto refused = client.call("connect", ask("nobody"));
-  cr_assert_eq(refused.word(), "BUSY");
-  cr_assert_gt(refused.message->error_data["retry_after_ms"].integer_or(0), 0);
-}

@@ -15,6 +15,10 @@ class Host {
   std::string rundir() const { return dir_ / "run"; }
   std::string operator/(std::string_view name) const { return rundir() + "/" + std::string(name); }
   Wire door() const { return Wire{*this / "plumberd"}; }
+  /// A connection of another user (needs root; the run directory is opened to all).
+  Wire door_as(unsigned uid) const;
+  /// Other users can reach the run directory, which a test keeps to itself else.
+  void open_to_all() const;
   Process& router() { return router_; }
   pid_t router_pid() const { return router_.pid(); }
   /// Connections to the native door, this question's included.

@@ -14,13 +14,6 @@ namespace {
 constexpr unsigned alice = 4711;
 constexpr unsigned bob = 4712;
 
-/// Other users must be able to reach the run directory, which a test keeps to itself.
-void open_to_all(const Host& host) {
-  const auto run = host.rundir();
-  ::chmod(run.substr(0, run.rfind('/')).c_str(), 0755);
-  ::chmod(run.c_str(), 01777);
-}
-
 bool cannot_become_others() { return ::geteuid() != 0; }
 
 kit::Outcome plumb_as(unsigned uid, const Host& host, std::vector<std::string> words) {
@@ -37,7 +30,7 @@ Test(identity, other_users_get_nothing_by_default) {
   if (cannot_become_others()) cr_skip("needs root");
   kit::TcpServer server{kit::pong};
   Host host{{}, routes_to(server)};
-  open_to_all(host);
+  host.open_to_all();
   const auto outcome = plumb_as(alice, host, {"connect", "pong"});
   cr_assert_eq(outcome.status, 1, "%s", outcome.error.c_str());
   cr_assert(outcome.error.find("DENIED") != std::string::npos, "%s", outcome.error.c_str());
@@ -47,7 +40,7 @@ Test(identity, rule_for_a_user_admits_that_user_only) {
   if (cannot_become_others()) cr_skip("needs root");
   kit::TcpServer server{kit::pong};
   Host host{{"--allow", "out", "pong", "user:4711"}, routes_to(server)};
-  open_to_all(host);
+  host.open_to_all();
   cr_assert_eq(plumb_as(alice, host, {"connect", "pong"}).status, 0);
   cr_assert_eq(plumb_as(bob, host, {"connect", "pong"}).status, 1);
 }
@@ -59,7 +52,7 @@ Test(identity, rule_for_a_program_admits_that_program_only) {
   const auto binary = kit::binary("plumb");
   cr_assert(::realpath(binary.c_str(), path));
   Host host{{"--allow", "out", "pong", "exe:" + std::string(path)}, routes_to(server)};
-  open_to_all(host);
+  host.open_to_all();
   cr_assert_eq(plumb_as(alice, host, {"connect", "pong"}).status, 0);
   auto other_program = kit::run({.args = {"python3", "-c",
                                           "import socket,sys\n"
@@ -77,7 +70,7 @@ Test(identity, rule_for_a_program_admits_that_program_only) {
 Test(identity, other_users_may_not_offer_a_name_unless_a_rule_says_so) {
   if (cannot_become_others()) cr_skip("needs root");
   Host host{{"--allow", "serve", "mail", "user:4711"}};
-  open_to_all(host);
+  host.open_to_all();
   cr_assert_eq(plumb_as(bob, host, {"serve", "mail", "--", "true"}).status, 1);
   kit::Process serving{kit::Command{
       .args = {kit::binary("plumb"), "--rundir", host.rundir(), "serve", "mail", "--", "cat"}, .uid = alice}};
@@ -87,7 +80,7 @@ Test(identity, other_users_may_not_offer_a_name_unless_a_rule_says_so) {
 Test(identity, socket_that_another_user_bound_is_not_taken_for_the_service) {
   if (cannot_become_others()) cr_skip("needs root");
   Host host;
-  open_to_all(host);
+  host.open_to_all();
   kit::Process impostor{kit::Command{.args = {"python3", "-c",
                                               "import "
                                               "socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.bind(sys.argv["
@@ -104,7 +97,7 @@ Test(identity, socket_that_another_user_bound_is_not_taken_for_the_service) {
 Test(identity, operators_are_root_the_routers_user_and_admins) {
   if (cannot_become_others()) cr_skip("needs root");
   Host host{{}, "[admin]\nusers = [\"daemon\"]\n"};
-  open_to_all(host);
+  host.open_to_all();
   cr_assert_eq(plumb_as(alice, host, {"status"}).status, 1);
   cr_assert_eq(plumb_as(1, host, {"status"}).status, 0, "daemon is an admin");
   cr_assert_eq(plumb_as(alice, host, {"reload"}).status, 1);
@@ -114,7 +107,7 @@ Test(identity, operators_are_root_the_routers_user_and_admins) {
 Test(identity, everybody_sees_own_events_and_nobody_elses) {
   if (cannot_become_others()) cr_skip("needs root");
   Host host;
-  open_to_all(host);
+  host.open_to_all();
   plumb_as(alice, host, {"connect", "hers"});
   plumb_as(bob, host, {"connect", "his"});
   const auto seen = plumb_as(alice, host, {"--json", "events"});
@@ -127,7 +120,7 @@ Test(identity, word_only_hides_the_rule_from_those_it_denies) {
   Host host{{},
             "rules = [\"deny out secret *\"]\n[defaults]\ndenied_detail = \"word\"\n[routes]\nsecret = "
             "\"tcp://127.0.0.1:9\"\n"};
-  open_to_all(host);
+  host.open_to_all();
   const auto hidden = plumb_as(alice, host, {"connect", "secret"});
   cr_assert_eq(hidden.status, 1);
   cr_assert_eq(hidden.error.find("deny out"), std::string::npos, "%s", hidden.error.c_str());

@@ -121,7 +121,8 @@ Test(lying_helper, is_believed_no_number_of_relayed_bytes_that_falls_or_cannot_b
   auto client = host.door();
   await_truth(client);
   expect_truth(client, "relayed");
-  const auto metrics = client.call("metrics", "{}").result()["text"].string_or("");
+  const auto answer = client.call("metrics", "{}");
+  const auto metrics = answer.result()["text"].string_or("");
   for (const auto* line :
        {"{helper=\"lie\",direction=\"received\"} 1000\n", "{helper=\"lie\",direction=\"sent\"} 8\n"})
     cr_assert_neq(metrics.find(line), std::string::npos, "%s", std::string(metrics).c_str());

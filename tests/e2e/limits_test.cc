@@ -1,0 +1,104 @@
+// What one client may cost the others: nothing that they would notice. Some of these tests act as other users
+// and need root.
+#include <criterion/criterion.h>
+#include <unistd.h>
+
+#include "tests/e2e/host.hh"
+
+using kit::ask;
+using kit::Host;
+
+namespace {
+constexpr unsigned alice = 4711;
+
+std::string limit(std::string_view key, int value) {
+  return "[limits]\n" + std::string(key) + " = " + std::to_string(value) + "\n";
+}
+
+std::string explain(int id) {
+  return ipc::rpc::request(std::to_string(id), "explain", R"({"uri":"tcp://192.0.2.9:1"})");
+}
+
+/// Rules that explain has to look at one by one: they are for any service, and two selectors keep them from
+/// matching.
+std::string rules_that_take_long(int count) {
+  std::string rules = "rules = [\n";
+  for (int i = 0; i < count; ++i)
+    rules += "\"deny out * group:4713,user:4713,tcp:host" + std::to_string(i) + ".example.com\",\n";
+  return rules + "]\n";
+}
+
+/// Answers that lie there unread.
+std::size_t read_all(kit::Wire& wire) {
+  std::size_t count = 0;
+  while (kit::is_readable(wire.borrow(), kit::Milliseconds{0})) {
+    cr_assert(wire.receive().message.has_value());
+    ++count;
+  }
+  return count;
+}
+}  // namespace
+
+Test(limits, tell_a_client_in_a_hurry_when_to_come_back) {
+  Host host{{}, limit("requests_per_second", 1)};
+  auto client = host.door();
+  client.call("connect", ask("nobody"));
+  auto refused = client.call("connect", ask("nobody"));
+  cr_assert_eq(refused.word(), "BUSY");
+  cr_assert_gt(refused.message->error_data["retry_after_ms"].integer_or(0), 0);
+}
+
+Test(limits, count_questions_about_the_router_as_they_count_connections) {
+  if (::geteuid() != 0) cr_skip("needs root");
+  for (const auto* method : {"explain", "list", "events"}) {
+    const Host host{{}, limit("requests_per_second", 1)};
+    auto client = host.door_as(alice);
+    const auto params = ask("nobody");
+    for (int i = 0; i < 1'000; ++i) {
+      const auto answer = client.call(method, params);
+      if (answer.word() != "BUSY") continue;
+      cr_assert_gt(answer.message->error_data["retry_after_ms"].integer_or(0), 0);
+      break;
+    }
+    const auto refused = client.call("connect", params);
+    cr_assert_eq(refused.word(), "BUSY", "%s: %s", method, refused.text.c_str());
+  }
+}
+
+Test(limits, do_not_keep_operators_from_looking) {
+  const Host host{{}, limit("requests_per_second", 1)};
+  auto root = host.door();
+  for (int i = 0; i < 20; ++i)
+    for (const auto* method : {"explain", "list", "status", "rules"})
+      cr_assert_neq(root.call(method, ask("nobody")).word(), "BUSY");
+}
+
+Test(limits, questions_under_way_count_as_pending_requests) {
+  if (::geteuid() != 0) cr_skip("needs root");
+  const Host host{{}, rules_that_take_long(20'000) + limit("pending_requests", 4)};
+  auto client = host.door_as(alice);
+  for (int i = 0; i < 200; ++i) client.send(explain(i));
+  int busy = 0;
+  for (int i = 0; i < 200; ++i) busy += client.receive().word() == "BUSY" ? 1 : 0;
+  cr_assert_gt(busy, 0);
+  cr_assert_lt(busy, 200);
+  cr_assert_neq(client.call("explain", ask("nobody")).word(), "BUSY", "they heal");
+}
+
+Test(limits, client_that_asks_and_asks_does_not_keep_others_from_dialling) {
+  if (::geteuid() != 0) cr_skip("needs root");
+  constexpr int sessions = 16, questions = 60, dials = 50;
+  kit::TcpServer server{kit::pong};
+  const Host host{{}, rules_that_take_long(20'000)};
+  const auto dial = R"({"uri":"tcp://127.0.0.1:)" + std::to_string(server.port()) + R"("})";
+  auto root = host.door();
+  cr_assert(root.call("connect", dial).take_fd());
+  std::vector<kit::Wire> spam;
+  for (int i = 0; i < sessions; ++i) spam.push_back(host.door_as(alice));
+  for (int i = 0; i < questions; ++i)
+    for (auto& wire : spam) wire.send(explain(i));
+  for (int i = 0; i < dials; ++i) cr_assert(root.call("connect", dial).take_fd());
+  std::size_t answered = 0;
+  for (auto& wire : spam) answered += read_all(wire);
+  cr_assert_lt(answered, std::size_t{sessions * questions}, "the dials had to wait for all of it");
+}
