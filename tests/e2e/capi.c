@@ -31,12 +31,12 @@ static int connect_to(const char* service) {
   ipc_client_set_timeout(client, 10000);
   if (ipc_client_set_label(client, "trace", "c") != 0) return complain("ipc_client_set_label");
   const int fd = ipc_client_connect(client, service, &info);
+  ipc_client_free(client);
   if (fd < 0) return complain("ipc_client_connect");
   printf("path %s\n", ipc_info_path(info));
   for (size_t i = 0; i < ipc_info_label_count(info); ++i)
     printf("label %s %s\n", ipc_info_label_name(info, i), ipc_info_label_value(info, i));
   ipc_info_free(info);
-  ipc_client_free(client);
   return talk(fd, "hello");
 }
 
