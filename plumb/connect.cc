@@ -19,9 +19,10 @@ double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-ipc::Result<ipc::Connection> dial(const Request& request, bool with_decision) {
+/// `ktls`: we read the socket ourselves, and no other program does.
+ipc::Result<ipc::Connection> dial(const Request& request, bool with_decision, bool ktls = false) {
   const ipc::ConnectOptions options{
-      .timeout = request.patience(), .networkd = request.networkd, .decision = with_decision};
+      .timeout = request.patience(), .networkd = request.networkd, .decision = with_decision, .ktls = ktls};
   ipc::Client client{request.rundir};
   return request.is_uri() ? client.connect_uri(request.subject, options)
                           : client.connect(request.subject, options);
@@ -87,7 +88,8 @@ int ping_router(const Request& request) {
 
 int run_connect(const Request& request) {
   const auto start = Clock::now();
-  auto connection = dial(request, request.json);
+  const bool is_ours = !request.fdpass && request.program.empty() && !request.json;
+  auto connection = dial(request, request.json, is_ours);
   if (!connection) return fail_with(request, connection.error());
   if (request.json) put_line(report(request, *connection, ms_since(start)));
   if (request.fdpass) return pass_over_stdout(request, connection->fd.borrow());

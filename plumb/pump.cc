@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ipc/fd.hh"
+#include "ipc/tls_socket.hh"
 #include "plumb/output.hh"
 
 namespace plumb {
@@ -71,14 +72,14 @@ void carry_out(int socket, bool stream, const Notice& over, const Notice& input_
     const auto count = uninterrupted([&] { return ::read(STDIN_FILENO, part.data(), part.size()); });
     if (count <= 0 || !send_all(socket, {part.data(), static_cast<std::size_t>(count)})) break;
   }
-  if (stream) ::shutdown(socket, SHUT_WR);
+  if (stream) ipc::end_bytes(socket);
   input_ended.give();
 }
 
 ipc::Result<> carry_in(int socket) {
   std::vector<char> part(part_size);
   for (;;) {
-    const auto count = uninterrupted([&] { return ::recv(socket, part.data(), part.size(), 0); });
+    const auto count = ipc::read_bytes(socket, part);
     if (count == 0) return {};
     if (count < 0)
       return ipc::fail(ipc::Word::unreachable, "the connection broke: " + ipc::errno_text(errno));
@@ -112,6 +113,7 @@ ipc::Result<> pump(int socket) {
   ::close(STDOUT_FILENO);
   if (other_direction_goes_on) return result;  // joins
   over.give();
+  ipc::end_bytes(socket, MSG_DONTWAIT);
   ::shutdown(socket, SHUT_RDWR);
   return result;
 }

@@ -30,6 +30,7 @@ std::string dial_params(std::uint64_t id, const DialOrder& order) {
     json.end();
   }
   if (order.connected) json.add("fd", std::int64_t{0});
+  if (order.ktls) json.add("ktls", true);
   json.key("settings").raw(order.settings.empty() ? "{}" : order.settings).end();
   return text;
 }
@@ -49,7 +50,7 @@ bool is_path(std::string_view word) {
   return std::ranges::find(words, word) != words.end();
 }
 
-ipc::Result<Dialled> dialled(ipc::Channel::Incoming incoming) {
+ipc::Result<Dialled> dialled(ipc::Channel::Incoming incoming, bool ktls) {
   const auto result = incoming.message.result;
   Dialled done{.fd = TRY(incoming.take_fd(result["fd"])),
                .path = std::string(result["path"].string_or("direct")),
@@ -57,6 +58,8 @@ ipc::Result<Dialled> dialled(ipc::Channel::Incoming incoming) {
   TRY(check_socket(done.fd.borrow()));
   if (!is_path(done.path))
     return ipc::fail(ipc::Word::bad_request, "path is none of direct, ktls, ktls-relay, relay");
+  if (done.path == "ktls" && !ktls)
+    return ipc::fail(ipc::Word::bad_request, "path is ktls, for a client that did not ask for it");
   return done;
 }
 
@@ -156,7 +159,7 @@ void Helper::finish_dial(std::uint64_t id, ipc::Result<ipc::Channel::Incoming> a
     return done(ipc::fail(ipc::Word::internal,
                           "the helper " + spec_.name + " went away while it dialled; try again"));
   if (!answer) return done(std::unexpected(about_helper(std::move(answer).error(), spec_.name)));
-  auto result = dialled(std::move(*answer));
+  auto result = dialled(std::move(*answer), found.mapped().order.ktls);
   if (!result)
     return done(ipc::fail(ipc::Word::internal,
                           "the helper " + spec_.name + " answered a dial wrongly: " + result.error().text));

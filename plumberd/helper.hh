@@ -26,6 +26,7 @@ struct DialOrder {
   ipc::Milliseconds deadline{10'000};
   std::string settings{};  ///< JSON object text
   ipc::Fd connected{};     ///< a warm socket: make only the hop
+  bool ktls = false;       ///< the client may be given a socket of path "ktls"
   /// Judges resolved addresses: those that may be dialled.
   std::function<std::vector<std::string>(const std::vector<std::string>&)> on_judge{};
 };

@@ -144,7 +144,10 @@ void Admissions::reserve(Entry entry) {
                                                  [this, token] { expire(token); }}};
   tokens_.emplace(token, std::move(reservation));
   std::string result;
-  ipc::JsonWriter{result}.object().add("token", token).add("mode", "deliver").end();
+  ipc::JsonWriter json{result};
+  json.object().add("token", token).add("mode", "deliver");
+  if (router_.registry.takes_ktls(entry.service)) json.add("ktls", true);
+  json.end();
   entry.answer(Helper::Admission{.result = std::move(result), .fd = {}});
 }
 
@@ -166,7 +169,8 @@ void Admissions::deliver(Delivery delivery) {
   const std::array judged{label(labels, "peer.address")};
   auto outcome = check_peer(label(labels, "scheme"), fd.borrow(), judged, 0);
   if (outcome) outcome = ipc::set_blocking(fd.borrow(), true);
-  if (outcome) outcome = router_.registry.deliver(service, fd.borrow(), labels, delivery.first);
+  if (outcome)
+    outcome = router_.registry.deliver(service, fd.borrow(), labels, delivery.first, delivery.path == "ktls");
   decision.path = outcome ? delivery.path : "";
   decision.failed = !outcome;
   if (!outcome) decision.error = std::move(outcome).error();

@@ -221,6 +221,7 @@ void Session::serve(const Incoming& incoming) {
   router_.stats.count(decision);
   router_.events.publish(std::move(decision));
   if (!outcome) return refuse(incoming, std::move(outcome).error());
+  if (incoming.message.params["ktls"].boolean_or(false)) takes_ktls_.insert(service);
   channel_.answer(incoming.message.id, "{}");
 }
 

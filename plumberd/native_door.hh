@@ -1,6 +1,7 @@
 // The native door (docs/protocol.md, section 3): sessions of local clients, services and operators.
 #pragma once
 #include <memory>
+#include <set>
 #include <unordered_map>
 
 #include "ipc/channel.hh"
@@ -21,6 +22,7 @@ class Session : public Offerer {
   ~Session() override;
   uid_t uid() const override { return identity_->uid(); }
   bool has_room() override;
+  bool takes_ktls(std::string_view service) const override { return takes_ktls_.contains(service); }
   /// Looks how many of the descriptors sent are unread still.
   void recount() { unread_.set(channel_.unread_fds()); }
   ipc::Result<> accepted(std::string_view service, int fd, const ipc::Labels& labels,
@@ -64,7 +66,8 @@ class Session : public Offerer {
   std::shared_ptr<Identity> identity_;
   Accounts::Ticket ticket_;
   Accounts::Unread unread_;
-  std::uint64_t lost_events_ = 0;  ///< since the last one that was sent
+  std::set<std::string, std::less<>> takes_ktls_;  ///< names of which it said so
+  std::uint64_t lost_events_ = 0;                  ///< since the last one that was sent
   Events::Subscription subscription_;
   std::unordered_map<std::string, std::shared_ptr<Request>> requests_;  ///< under way, by id
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

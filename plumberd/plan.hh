@@ -17,6 +17,7 @@ struct Ask {
   ipc::Labels claims{};
   unsigned hops = 1;
   bool from_outside = false;
+  bool ktls = false;  ///< the client may be given a socket of path "ktls"
 };
 
 /// Whose facts are judged: a live client's, gathered as rules ask for them, or given ones (explain as,

@@ -102,12 +102,19 @@ void Registry::withdraw(Offerer& offerer) {
   }
 }
 
-Offerer* Registry::next_with_room(Service& service) {
+Offerer* Registry::next_with_room(std::string_view name, Service& service, bool ktls) {
   for (std::size_t i = 0; i < service.offerers.size(); ++i) {
     auto* offerer = service.offerers[service.next++ % service.offerers.size()];
-    if (offerer->has_room()) return offerer;
+    if (offerer->has_room() && (!ktls || offerer->takes_ktls(name))) return offerer;
   }
   return nullptr;
+}
+
+bool Registry::takes_ktls(std::string_view name) const {
+  const auto found = services_.find(name);
+  return found != services_.end() &&
+         std::ranges::all_of(found->second.offerers,
+                             [name](const Offerer* offerer) { return offerer->takes_ktls(name); });
 }
 
 ipc::Result<> Registry::check(std::string_view name) {
@@ -120,10 +127,13 @@ ipc::Result<> Registry::check(std::string_view name) {
 }
 
 ipc::Result<> Registry::deliver(std::string_view name, int fd, const ipc::Labels& labels,
-                                std::string_view first) {
+                                std::string_view first, bool ktls) {
   TRY(check(name));
   auto& service = services_.find(name)->second;
-  TRY(next_with_room(service)->accepted(name, fd, labels, first));
+  auto* offerer = next_with_room(name, service, ktls);
+  if (offerer == nullptr)
+    return ipc::fail(ipc::Word::busy, std::string(name) + " takes no sockets of path ktls any more");
+  TRY(offerer->accepted(name, fd, labels, first));
   ++service.delivered;
   return {};
 }

@@ -20,6 +20,8 @@ class Offerer {
   virtual uid_t uid() const = 0;
   /// Whether another descriptor may be sent now (a service that does not read must not fill our queues).
   virtual bool has_room() = 0;
+  /// Whether it may be sent sockets of path "ktls" for this service.
+  virtual bool takes_ktls(std::string_view service) const = 0;
   /// Sends `accepted`. `fd` is borrowed; `first` is JSON text of an array or empty. BUSY: it was not sent.
   virtual ipc::Result<> accepted(std::string_view service, int fd, const ipc::Labels& labels,
                                  std::string_view first) = 0;
@@ -39,8 +41,11 @@ class Registry {
   void withdraw(Offerer& offerer);
   bool has(std::string_view service) const { return services_.contains(service); }
   /// Passes a connection on to one of the service's offerers, round-robin; BUSY when none of them reads.
+  /// `ktls`: only to one that takes such sockets.
   ipc::Result<> deliver(std::string_view service, int fd, const ipc::Labels& labels,
-                        std::string_view first = {});
+                        std::string_view first = {}, bool ktls = false);
+  /// Whether all offerers of the service take sockets of path "ktls".
+  bool takes_ktls(std::string_view service) const;
   /// BUSY or UNKNOWN_SERVICE when `deliver` could not succeed now.
   ipc::Result<> check(std::string_view service);
 
@@ -67,7 +72,7 @@ class Registry {
   void start_listening(const std::string& name, Service& service);
   void accept_some(const std::string& name);
   void pause_accepting(const std::string& name, Service& service);
-  Offerer* next_with_room(Service& service);
+  Offerer* next_with_room(std::string_view name, Service& service, bool ktls);
   ipc::Loop& loop_;
   const RunDir& rundir_;
   OnLocal on_local_;

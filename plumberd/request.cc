@@ -32,7 +32,11 @@ ipc::Milliseconds timeout_of(const Config& config, const Routed& routed) {
 }
 
 DialOrder order_for(const Config& config, const Ask& ask, const Target& target, const Judged& judged) {
-  DialOrder order{.uri = target.uri.raw, .hops = ask.hops, .framing = ask.framing, .claims = ask.claims};
+  DialOrder order{.uri = target.uri.raw,
+                  .hops = ask.hops,
+                  .framing = ask.framing,
+                  .claims = ask.claims,
+                  .ktls = ask.ktls};
   if (!target.uri.service.empty()) order.service = target.service;
   order.addresses = judged.addresses;
   order.judge = judged.resolve;

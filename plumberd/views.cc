@@ -102,6 +102,7 @@ ipc::Result<Ask> ask_of_params(ipc::JsonView params) {
   ask.uri = params["uri"].string_or("");
   ask.networkd = params["networkd"].string_or("");
   ask.claims = params["labels"].labels();
+  ask.ktls = params["ktls"].boolean_or(false);
   if (ask.service.empty() == ask.uri.empty())
     return ipc::fail(ipc::Word::bad_request,
                      "exactly one of service and uri is needed, as a string that is not empty");

@@ -72,15 +72,29 @@ int on_certificate_wanted(SSL* ssl, void*) {
   return 1;
 }
 
+/// A list of protocols in the wire's form with this one in it.
+const std::string agreement = static_cast<char>(plumb_protocol.size()) + std::string(plumb_protocol);
+
+/// `chosen` then points into `ours`.
+bool choose(const std::string& ours, std::string_view offered, const unsigned char** chosen,
+            unsigned char* length) {
+  unsigned char* found = nullptr;
+  const int outcome = SSL_select_next_proto(
+      &found, length, reinterpret_cast<const unsigned char*>(ours.data()), static_cast<unsigned>(ours.size()),
+      reinterpret_cast<const unsigned char*>(offered.data()), static_cast<unsigned>(offered.size()));
+  *chosen = found;
+  return outcome == OPENSSL_NPN_NEGOTIATED;
+}
+
 int on_alpn(SSL* ssl, const unsigned char** chosen, unsigned char* length, const unsigned char* offered,
             unsigned size, void*) {
-  const auto& ours = facts_of(ssl).context->alpn();
-  unsigned char* found = nullptr;
-  const int outcome =
-      SSL_select_next_proto(&found, length, reinterpret_cast<const unsigned char*>(ours.data()),
-                            static_cast<unsigned>(ours.size()), offered, size);
-  *chosen = found;
-  return outcome == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+  const auto& facts = facts_of(ssl);
+  const std::string_view all{reinterpret_cast<const char*>(offered), size};
+  const bool may_agree = facts.may_agree && SSL_version(ssl) == TLS1_3_VERSION;
+  if (may_agree && choose(agreement, all, chosen, length)) return SSL_TLSEXT_ERR_OK;
+  // Who offers the agreement alone wants no application's protocol.
+  if (facts.context->alpn().empty() || all == agreement) return SSL_TLSEXT_ERR_NOACK;
+  return choose(facts.context->alpn(), all, chosen, length) ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
 int on_staple(SSL* ssl, void*) {
@@ -114,7 +128,7 @@ void install_callbacks(Context& context) {
     return;
   }
   if (!context.psks().empty()) SSL_CTX_set_psk_server_callback(ctx, on_psk_server);
-  if (!context.alpn().empty()) SSL_CTX_set_alpn_select_cb(ctx, on_alpn, nullptr);
+  SSL_CTX_set_alpn_select_cb(ctx, on_alpn, nullptr);
   if (settings.client_auth == ClientAuth::none) return;
   // With pre-shared keys the identity may be proved by one instead: asked for after the handshake.
   const bool must = settings.client_auth == ClientAuth::require && context.psks().empty();

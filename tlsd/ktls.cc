@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <cstring>
 
-#include "tlsd/ktls_stream.hh"
 #include "tlsd/psk.hh"
 #include "tlsd/session.hh"
 
@@ -145,8 +144,15 @@ void note_secret(Records& records, std::string_view line) {
   if (label == "SERVER_TRAFFIC_SECRET_0") records.server_secret = secret;
 }
 
-Result<std::unique_ptr<ipc::Stream>> into_kernel(Session& session) {
-  if (!may_go(session)) return nullptr;
+bool has_agreed(const Session& session) {
+  const unsigned char* protocol = nullptr;
+  unsigned size = 0;
+  SSL_get0_alpn_selected(session.raw(), &protocol, &size);
+  return std::string_view{reinterpret_cast<const char*>(protocol), size} == plumb_protocol;
+}
+
+Result<bool> into_kernel(const Session& session) {
+  if (!may_go(session)) return false;
   const auto& records = session.facts().records;
   const bool server = SSL_is_server(session.raw()) == 1;
   const auto* cipher = SSL_get_current_cipher(session.raw());
@@ -155,10 +161,9 @@ Result<std::unique_ptr<ipc::Stream>> into_kernel(Session& session) {
       derive(cipher, server ? records.server_secret : records.client_secret, records.sent, ours) &&
       derive(cipher, server ? records.client_secret : records.server_secret, records.received, theirs);
   // Nothing has happened yet if the first key is refused: the module of this cipher may be missing.
-  if (!derived || !install(session.borrow(), TLS_TX, cipher, ours)) return nullptr;
+  if (!derived || !install(session.borrow(), TLS_TX, cipher, ours)) return false;
   if (!install(session.borrow(), TLS_RX, cipher, theirs))
     return fail(Word::internal, "the kernel took one TLS key and not the other: " + ipc::errno_text(errno));
-  auto peer = session.facts().peer;
-  return std::make_unique<KtlsStream>(std::move(session).take_socket(), std::move(peer));
+  return true;
 }
 }  // namespace tlsd

@@ -35,9 +35,15 @@ void count_records(SSL* ssl);
 /// Takes what it is for from OpenSSL's key log.
 void note_secret(Records& records, std::string_view line);
 
-/// The stream that goes on in the kernel, or null when this connection has to stay with OpenSSL (another
-/// version or cipher, bytes read ahead): then nothing has changed. INTERNAL when the kernel took one key and
-/// refused the other: the connection is of no use any more.
-ipc::Result<std::unique_ptr<ipc::Stream>> into_kernel(Session& session);
+/// What two hosts agree by that the TLS of a connection may be left to their kernels once its hop is over
+/// (docs/protocol.md, section 5.2).
+constexpr std::string_view plumb_protocol = "plumb/1";
+bool has_agreed(const Session& session);
+
+/// True: the kernel has the keys of the session's socket, and what remains to be done is to take that. False
+/// when this connection has to stay with OpenSSL (another version or cipher, bytes read ahead): then nothing
+/// has changed. INTERNAL when the kernel took one key and refused the other: the connection is of no use any
+/// more.
+ipc::Result<bool> into_kernel(const Session& session);
 
 }  // namespace tlsd

@@ -3,6 +3,7 @@
 #include <functional>
 
 #include "ipc/stream.hh"
+#include "ipc/tls_socket.hh"
 
 namespace tlsd {
 
@@ -21,7 +22,7 @@ class KtlsStream final : public ipc::Stream {
 
  private:
   ipc::Transfer broke(const std::string& why);
-  std::optional<ipc::Transfer> control(unsigned char type, std::string_view record);
+  std::optional<ipc::Transfer> control(ipc::Record type, std::string_view record);
 
   ipc::Fd socket_;
   std::string peer_;

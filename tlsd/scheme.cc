@@ -18,6 +18,7 @@ constexpr std::size_t most_warnings = 256;
 /// What a listener remembers: its profile. The context is asked for anew with each connection.
 struct Profile {
   ipc::JsonDocument settings;
+  bool reads_hop;
 };
 
 /// A relay of whole messages waits until nothing lies unread in its target, which a PlainEnd never grants.
@@ -55,6 +56,15 @@ Result<> expect_name(SSL* ssl, const Settings& settings, const ipc::Uri& uri) {
   if (!by_address && SSL_set_tlsext_host_name(ssl, name.c_str()) != 1)
     return fail(Word::bad_request, ipc::printable(name) + " is no name for SNI");
   return {};
+}
+
+/// Offers plumb/1 behind the protocols of the profile.
+void offer_agreement(Session& session) {
+  auto& facts = session.facts();
+  const auto protocols = facts.context->alpn() + static_cast<char>(plumb_protocol.size());
+  const auto all = protocols + std::string(plumb_protocol);
+  SSL_set_alpn_protos(session.raw(), reinterpret_cast<const unsigned char*>(all.data()),
+                      static_cast<unsigned>(all.size()));
 }
 
 void resume(Session& session, const Settings& settings, const ipc::Uri& uri, const std::string& identity) {
@@ -139,6 +149,7 @@ Result<std::unique_ptr<Session>> TlsScheme::client_session(Helper& helper, ipc::
     return fail(Word::internal, "cannot offer a pre-shared key: " + take_reason());
   TRY(expect_name(session->raw(), settings, request.uri));
   SSL_set_tlsext_status_type(session->raw(), TLSEXT_STATUSTYPE_ocsp);
+  if (request.hop && settings.ktls == Ktls::direct) offer_agreement(*session);
   resume(*session, settings, request.uri, request.uri.user);
   return session;
 }
@@ -153,14 +164,18 @@ ipc::Progress TlsScheme::after_connect(Helper& helper, ipc::Fd socket, const ipc
 Result<std::shared_ptr<void>> TlsScheme::listener_context(Helper& helper, const ipc::ListenRequest& request) {
   TRY(context(helper, request.settings, Role::server));
   const auto text = request.settings.exists() ? request.settings.text() : std::string("{}");
-  return std::make_shared<Profile>(Profile{TRY(ipc::JsonDocument::parse(text))});
+  return std::make_shared<Profile>(Profile{TRY(ipc::JsonDocument::parse(text)), request.service.empty()});
 }
 
 Result<std::unique_ptr<Session>> TlsScheme::server_session(Helper& helper, ipc::Fd socket,
                                                            const std::shared_ptr<void>& profile) {
-  const auto settings = static_cast<const Profile*>(profile.get())->settings.root();
+  const auto& own = *static_cast<const Profile*>(profile.get());
   auto peer = peer_text(socket.borrow());
-  return Session::make(std::move(socket), TRY(context(helper, settings, Role::server)), std::move(peer));
+  auto loaded = TRY(context(helper, own.settings.root(), Role::server));
+  const bool may_agree = own.reads_hop && loaded->settings().ktls == Ktls::direct;
+  auto session = TRY(Session::make(std::move(socket), std::move(loaded), std::move(peer)));
+  session->facts().may_agree = may_agree;
+  return session;
 }
 
 ipc::Progress TlsScheme::after_accept(Helper& helper, ipc::Fd socket, const std::shared_ptr<void>& profile,
@@ -170,29 +185,40 @@ ipc::Progress TlsScheme::after_accept(Helper& helper, ipc::Fd socket, const std:
   return Handshake::begin(helper.loop(), turns(helper), std::move(*session), std::move(done));
 }
 
-Result<ipc::Handover> TlsScheme::hand_over(Helper& helper, std::unique_ptr<ipc::Stream> stream) {
-  auto* session = dynamic_cast<Session*>(stream.get());
+/// What goes on behind the session once it is relayed: the kernel, or OpenSSL.
+std::unique_ptr<ipc::Stream> TlsScheme::carrier(Helper& helper, std::unique_ptr<Session> session,
+                                                bool in_kernel) {
+  const auto tell = [&helper](const ipc::Error& fault) { helper.log("warn", fault.text); };
+  if (!in_kernel) {
+    session->begin_relay();
+    session->tell_fault(tell);
+    return session;
+  }
+  auto peer = session->facts().peer;
+  auto stream = std::make_unique<KtlsStream>(std::move(*session).take_socket(), std::move(peer));
+  stream->tell_fault(tell);
+  return stream;
+}
+
+Result<ipc::Handover> TlsScheme::hand_over(Helper& helper, std::unique_ptr<ipc::Stream> stream, bool ktls) {
   // A spare connection whose hop was made through our relay: that goes on as it is.
-  if (session == nullptr) {
+  if (dynamic_cast<Session*>(stream.get()) == nullptr) {
     auto socket = std::move(static_cast<ipc::SocketStream&>(*stream)).take();
     ipc::prepare_for_handover(socket.borrow());
     return ipc::Handover{std::move(socket), "relay"};
   }
+  std::unique_ptr<Session> session{static_cast<Session*>(stream.release())};
+  const bool in_kernel = TRY(into_kernel(*session));
+  if (in_kernel && ktls && has_agreed(*session)) {
+    auto socket = std::move(*session).take_socket();
+    ipc::prepare_for_handover(socket.borrow());
+    return ipc::Handover{std::move(socket), "ktls"};
+  }
   const auto framing = session->facts().framing;
-  auto [theirs, ours] = TRY(plain_pair(framing));
   const ipc::RelayOptions options{.framing = framing,
                                   .idle = session->facts().context->settings().idle_timeout};
-  auto in_kernel = TRY(into_kernel(*session));
-  const std::string_view path = in_kernel ? "ktls-relay" : "relay";
-  const auto tell = [&helper](const ipc::Error& fault) { helper.log("warn", fault.text); };
-  if (in_kernel) {
-    static_cast<KtlsStream&>(*in_kernel).tell_fault(tell);
-    stream = std::move(in_kernel);
-  } else {
-    session->begin_relay();
-    session->tell_fault(tell);
-  }
-  helper.relay(std::move(stream), std::move(ours), options);
-  return ipc::Handover{std::move(theirs), path};
+  auto [theirs, ours] = TRY(plain_pair(framing));
+  helper.relay(carrier(helper, std::move(session), in_kernel), std::move(ours), options);
+  return ipc::Handover{std::move(theirs), in_kernel ? "ktls-relay" : "relay"};
 }
 }  // namespace tlsd

@@ -91,7 +91,7 @@ void read_alpn(Reader& reader, Settings& settings) {
   for (const auto& protocol : settings.alpn) {
     if (protocol.empty() || protocol.size() > 255)
       reader.wrong("alpn", "holds a name of no or over 255 bytes");
-    if (protocol == "plumb/1") reader.wrong("alpn", "cannot hold plumb/1: it is what two routers agree by");
+    if (protocol == "plumb/1") reader.wrong("alpn", "cannot hold plumb/1: `ktls = \"direct\"` offers it");
   }
 }
 

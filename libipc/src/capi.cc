@@ -7,6 +7,7 @@
 #include "ipc/ipc.h"
 #include "ipc/message.hh"
 #include "ipc/service.hh"
+#include "ipc/tls_socket.hh"
 
 struct ipc_info {
   std::string path;
@@ -151,6 +152,8 @@ IPC_PUBLIC int ipc_client_set_label(ipc_client* client, const char* name, const 
   });
 }
 
+IPC_PUBLIC void ipc_client_set_ktls(ipc_client* client, int on) { client->options.ktls = on != 0; }
+
 IPC_PUBLIC int ipc_client_connect(ipc_client* client, const char* service, ipc_info** info) {
   return guarded(-1, [&]() -> ipc::Result<int> {
     if (service == nullptr) return null_argument();
@@ -170,10 +173,11 @@ IPC_PUBLIC void ipc_client_free(ipc_client* client) { delete client; }
 IPC_PUBLIC ipc_service* ipc_serve(const char* name, unsigned flags, const char* rundir) {
   return guarded(static_cast<ipc_service*>(nullptr), [&]() -> ipc::Result<ipc_service*> {
     if (name == nullptr) return null_argument();
-    if ((flags & ~IPC_SHARED) != 0)
+    if ((flags & ~(IPC_SHARED | IPC_KTLS)) != 0)
       return ipc::fail(ipc::Word::bad_request, "flags that this library does not know");
     const ipc::ServeOptions options{.rundir = rundir != nullptr ? rundir : "",
-                                    .shared = (flags & IPC_SHARED) != 0};
+                                    .shared = (flags & IPC_SHARED) != 0,
+                                    .ktls = (flags & IPC_KTLS) != 0};
     return new ipc_service{TRY(ipc::Service::serve(name, options))};
   });
 }
@@ -188,6 +192,12 @@ IPC_PUBLIC int ipc_accept(ipc_service* service, int timeout, ipc_info** info) {
 
 IPC_PUBLIC int ipc_service_fd(const ipc_service* service) { return service->service.pollable(); }
 IPC_PUBLIC void ipc_service_free(ipc_service* service) { delete service; }
+
+IPC_PUBLIC ssize_t ipc_read(int fd, void* buffer, size_t size) {
+  return ipc::read_bytes(fd, {static_cast<char*>(buffer), size});
+}
+IPC_PUBLIC int ipc_shutdown(int fd) { return ipc::end_bytes(fd); }
+IPC_PUBLIC int ipc_close(int fd) { return ipc::close_bytes(ipc::Fd{fd}); }
 
 IPC_PUBLIC ipc_messages* ipc_messages_new(int fd) {
   ipc::Fd owned{fd};

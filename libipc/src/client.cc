@@ -10,26 +10,28 @@
 
 namespace ipc {
 namespace {
+std::string with_options(std::string& params, JsonWriter& writer, const ConnectOptions& options) {
+  if (!options.labels.empty()) writer.add("labels", options.labels);
+  if (options.decision) writer.add("decision", true);
+  if (options.ktls) writer.add("ktls", true);
+  writer.end();
+  return std::move(params);
+}
+
 std::string service_params(std::string_view service, const std::optional<std::string>& networkd,
                            const ConnectOptions& options) {
   std::string params;
   JsonWriter writer{params};
   writer.object().add("service", service);
   if (networkd) writer.add("networkd", directives_of(*networkd, service));
-  if (!options.labels.empty()) writer.add("labels", options.labels);
-  if (options.decision) writer.add("decision", true);
-  writer.end();
-  return params;
+  return with_options(params, writer, options);
 }
 
 std::string uri_params(std::string_view uri, const ConnectOptions& options) {
   std::string params;
   JsonWriter writer{params};
   writer.object().add("uri", uri);
-  if (!options.labels.empty()) writer.add("labels", options.labels);
-  if (options.decision) writer.add("decision", true);
-  writer.end();
-  return params;
+  return with_options(params, writer, options);
 }
 
 Result<Connection> connection_from(Door::Incoming answer) {

@@ -53,7 +53,7 @@ Result<Admission> admission_of(Result<Channel::Incoming> answer) {
   if (mode != "deliver" && mode != "relay") return fail(Word::internal, "the router answered without a mode");
   if (mode == "relay") return Admission{.relays = true, .service = TRY(answer->take_fd(result["fd"]))};
   if (!has_token) return fail(Word::internal, "the router answered without a token");
-  return Admission{.token = result["token"].text()};
+  return Admission{.token = result["token"].text(), .ktls = result["ktls"].boolean_or(false)};
 }
 
 std::string base64(std::string_view bytes) {

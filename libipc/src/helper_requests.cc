@@ -80,7 +80,8 @@ Result<DialRequest> parse_dial(Channel::Incoming& incoming) {
                      .hop_timeout = milliseconds(settings["hop_timeout_ms"], default_hop_timeout),
                      .source = source,
                      .settings = settings,
-                     .fd = std::move(fd)};
+                     .fd = std::move(fd),
+                     .ktls = params["ktls"].boolean_or(false)};
 }
 
 Result<ListenRequest> parse_listen(Channel::Incoming& incoming) {

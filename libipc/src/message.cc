@@ -8,6 +8,8 @@
 #include <array>
 #include <cerrno>
 
+#include "ipc/tls_socket.hh"
+
 namespace ipc {
 namespace {
 constexpr std::size_t header = header_size(Framing::ipc07);
@@ -60,6 +62,13 @@ MessageSocket::MessageSocket(Fd socket, std::size_t largest)
       type_{option_of(socket_.borrow(), SO_TYPE)},
       largest_{largest},
       reader_{Framing::ipc07, largest} {}
+
+MessageSocket::~MessageSocket() {
+  if (type_ != SOCK_STREAM || !is_kernel_tls(socket_.borrow())) return;
+  constexpr Milliseconds a_moment{1000};  // a peer that does not read must not hold us up
+  if (wait_ready(socket_.borrow(), POLLOUT, Deadline{a_moment}))
+    send_close_notify(socket_.borrow(), MSG_DONTWAIT);
+}
 
 std::size_t MessageSocket::limit() const {
   if (type_ == SOCK_STREAM) return largest_payload(Framing::ipc07);
@@ -159,8 +168,7 @@ Result<std::optional<Message>> MessageSocket::receive_stream(const Deadline& dea
   while (!ready_) {
     if (broken_) return std::unexpected(*broken_);
     TRY(wait_ready(socket_.borrow(), POLLIN, deadline));
-    const auto count = without_interruption(
-        [&] { return ::recv(socket_.borrow(), part.data(), part.size(), MSG_DONTWAIT); });
+    const auto count = read_bytes(socket_.borrow(), part, MSG_DONTWAIT);
     if (count < 0 && errno == EAGAIN) continue;
     if (count < 0) return break_off(socket_failure("recv", errno).error());
     if (count == 0 && reader_.buffered() == 0) return std::nullopt;

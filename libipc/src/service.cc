@@ -117,6 +117,7 @@ Result<> Service::Body::start(Milliseconds patience) {
   JsonWriter writer{params};
   writer.object().add("service", name);
   if (options.shared) writer.add("shared", true);
+  if (options.ktls) writer.add("ktls", true);
   writer.end();
   request_id = TRY(door->request("serve", params, Deadline{patience}));
   state = State::registering;

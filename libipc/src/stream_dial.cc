@@ -127,7 +127,7 @@ class StreamDial final : public Dial {
   }
 
   void hand_over() {
-    auto handover = scheme_.hand_over(helper_, std::move(stream_));
+    auto handover = scheme_.hand_over(helper_, std::move(stream_), request_.ktls);
     if (!handover) return finish(std::unexpected(std::move(handover).error()));
     finish(DialAnswer{std::move(handover->fd), handover->path,
                       labels_text(request_.uri.scheme, ends_, labels_)});
@@ -165,7 +165,7 @@ Progress StreamScheme::after_connect(Helper&, Fd socket, const DialRequest&, OnE
   return Established{socket_stream(std::move(socket))};
 }
 
-Result<Handover> StreamScheme::hand_over(Helper&, std::unique_ptr<Stream> stream) {
+Result<Handover> StreamScheme::hand_over(Helper&, std::unique_ptr<Stream> stream, bool) {
   auto socket = std::move(static_cast<SocketStream&>(*stream)).take();
   prepare_for_handover(socket.borrow());
   return Handover{std::move(socket), "direct"};

@@ -89,7 +89,7 @@ void Inbound::hand_over(Admission admission) {
     helper_.relay(std::move(stream_), socket_stream(std::move(admission.service)), options);
     return drop();
   }
-  auto handover = scheme_.hand_over(helper_, std::move(stream_));
+  auto handover = scheme_.hand_over(helper_, std::move(stream_), admission.ktls);
   if (handover) {
     helper_.deliver(admission.token, std::move(handover->fd), handover->path);
   } else {

@@ -29,6 +29,7 @@ static int connect_to(const char* service) {
   ipc_info* info = NULL;
   ipc_client* client = ipc_client_new(NULL);
   ipc_client_set_timeout(client, 10000);
+  ipc_client_set_ktls(client, 1);
   if (ipc_client_set_label(client, "trace", "c") != 0) return complain("ipc_client_set_label");
   const int fd = ipc_client_connect(client, service, &info);
   ipc_client_free(client);
@@ -41,7 +42,7 @@ static int connect_to(const char* service) {
 }
 
 static int serve(const char* name) {
-  ipc_service* service = ipc_serve(name, IPC_SHARED, NULL);
+  ipc_service* service = ipc_serve(name, IPC_SHARED | IPC_KTLS, NULL);
   if (service == NULL) return complain("ipc_serve");
   struct pollfd ready = {.fd = ipc_service_fd(service), .events = POLLIN};
   if (poll(&ready, 1, 10000) != 1) return complain("poll");

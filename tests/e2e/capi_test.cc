@@ -33,7 +33,7 @@ Test(capi, a_c_program_connects_and_talks_in_messages) {
   const auto outcome = kit::run({.args = {kit::binary("ipc-c-test"), "connect", "pong"}});
   cr_assert_eq(outcome.status, 0, "%s", outcome.error.c_str());
   cr_assert_eq(outcome.output, "path direct\nlabel peer.port 9\nlabel scheme tcp\nmessage 7 hello\n");
-  cr_assert_eq(params, R"({"service":"pong","labels":{"trace":"c"}})");
+  cr_assert_eq(params, R"({"service":"pong","labels":{"trace":"c"},"ktls":true})");
 }
 
 Test(capi, a_c_program_serves) {

@@ -80,6 +80,7 @@ Test(lying_helper, about_a_message_is_named_to_the_client_and_leaves_nothing_beh
       {"error-without-data", "INTERNAL", "a word\\x0aof\\x1b[31m mine"},
       {"unknown-word", "INTERNAL", "who knows"},
       {"path", "INTERNAL", "path is none of direct, ktls, ktls-relay, relay"},
+      {"unasked-path", "INTERNAL", "path is ktls, for a client that did not ask for it"},
       {"wrong-id", "TIMEOUT", "the helper lie did not answer"},
       {"garbage", "TIMEOUT", "the helper lie did not answer"},
       {"silence", "TIMEOUT", "the helper lie did not answer"},

@@ -86,6 +86,9 @@ class Liar:
     def path(self, ident, _):
         self.answer_with(ident, HONEST | {"path": "direct\nallow out everything"}, *connected_pair())
 
+    def unasked_path(self, ident, _):
+        self.answer_with(ident, HONEST | {"path": "ktls"}, *connected_pair())
+
     # --- about the descriptor
     def no_fd(self, ident, _):
         self.answer(ident, HONEST)

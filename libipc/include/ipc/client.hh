@@ -30,6 +30,7 @@ struct ConnectOptions {
   std::optional<std::string> networkd{};            ///< instead of $IPC_NETWORKD and $IPC_NETWORK
   Labels labels{};                                  ///< claims, that the service sees under `claimed.`
   bool decision = false;                            ///< have the decision told
+  bool ktls = false;  ///< the socket is used with ipc/tls_socket.hh: path "ktls" is welcome
 };
 
 /// Dials for a program that dials often: one connection to the router is kept and opened again (once per

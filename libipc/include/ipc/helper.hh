@@ -27,7 +27,8 @@ struct DialRequest {
   Milliseconds hop_timeout{0};
   std::optional<Address> source{};
   JsonView settings{};
-  Fd fd{};  ///< connected already: only the hop is to be made
+  Fd fd{};            ///< connected already: only the hop is to be made
+  bool ktls = false;  ///< the client may be given a socket of path "ktls"
 };
 /// BAD_REQUEST says what is wrong. `incoming` is left as it was then, to be refused.
 Result<DialRequest> parse_dial(Channel::Incoming& incoming);
@@ -60,7 +61,8 @@ struct Arrival {
 struct Admission {
   std::string token{};  ///< JSON text
   bool relays = false;
-  Fd service{};  ///< when it relays: the service's socket
+  Fd service{};       ///< when it relays: the service's socket
+  bool ktls = false;  ///< the service may be given a socket of path "ktls"
 };
 
 class Helper;

@@ -17,6 +17,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -25,7 +26,7 @@ extern "C" {
 /* This interface: the first number changes when programs have to change, the second when something was added.
  */
 #define IPC_API_MAJOR 1
-#define IPC_API_MINOR 0
+#define IPC_API_MINOR 1
 /* major * 1000 + minor of the library that runs. */
 int ipc_api_version(void);
 /* "0.1.0": the release the library belongs to. */
@@ -78,6 +79,9 @@ void ipc_client_set_timeout(ipc_client* client, int timeout);
 int ipc_client_set_networkd(ipc_client* client, const char* networkd);
 /* A claim that services see under "claimed."; NULL as value takes it back. */
 int ipc_client_set_label(ipc_client* client, const char* name, const char* value);
+/* on: the sockets are used with ipc_read, ipc_shutdown and ipc_close (below), so that the path "ktls" is
+ * welcome. Since 1.1. */
+void ipc_client_set_ktls(ipc_client* client, int on);
 /* info may be NULL; otherwise *info is to be freed with ipc_info_free when the call succeeds. */
 int ipc_client_connect(ipc_client* client, const char* service, ipc_info** info);
 int ipc_client_connect_uri(ipc_client* client, const char* uri, ipc_info** info);
@@ -88,7 +92,10 @@ void ipc_client_free(ipc_client* client);
 typedef struct ipc_service ipc_service;
 /* Processes of the same user share the name, round-robin. */
 #define IPC_SHARED 1u
-/* Registers with the router. flags: 0 or IPC_SHARED. rundir as in ipc_client_new. */
+/* Sockets are used with ipc_read, ipc_shutdown and ipc_close (below): the kernel may speak TLS on them. Since
+ * 1.1. */
+#define IPC_KTLS 2u
+/* Registers with the router. flags: 0, or what it is of these two. rundir as in ipc_client_new. */
 ipc_service* ipc_serve(const char* name, unsigned flags, const char* rundir);
 /* The socket of the next caller; ETIMEDOUT when none came. After a router restart the name is registered
  * again in here. */
@@ -98,6 +105,16 @@ int ipc_accept(ipc_service* service, int timeout, ipc_info** info);
 int ipc_service_fd(const ipc_service* service);
 /* The name is gone; sockets handed out live on. */
 void ipc_service_free(ipc_service* service);
+
+/* --- bytes on any connected socket, also where the kernel speaks TLS (path "ktls"); since 1.1 --- */
+
+/* read(2), -1 with errno as there: 0 is an end in order, ECONNRESET a connection that was cut. */
+ssize_t ipc_read(int fd, void* buffer, size_t size);
+/* shutdown(2) of our direction, said to the other side as TLS wants it. */
+int ipc_shutdown(int fd);
+/* close(2), likewise; may wait as write(2) does. The descriptor is closed whatever it returns. A connection
+ * of path "ktls" that ends without it (or ipc_shutdown) looks cut to the other side. */
+int ipc_close(int fd);
 
 /* --- messages in the frame of libipc 0.7, on any connected socket --- */
 

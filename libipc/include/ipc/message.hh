@@ -24,6 +24,10 @@ class MessageSocket {
  public:
   /// Owns `socket`. Announced payloads of more than `largest` bytes end the conversation.
   explicit MessageSocket(Fd socket, std::size_t largest = largest_payload(Framing::ipc07));
+  MessageSocket(MessageSocket&&) = default;
+  MessageSocket& operator=(MessageSocket&&) = delete;
+  /// Says the end in order, on the kernel's TLS, too.
+  ~MessageSocket();
 
   /// Sends the whole message. BAD_REQUEST: too large, with the limit that holds on this socket, and nothing
   /// was sent. TIMEOUT after a part was sent breaks a stream for good. UNREACHABLE: the other side is gone.

@@ -23,8 +23,9 @@ struct Caller {
 };
 
 struct ServeOptions {
-  std::string rundir{};                             ///< instead of what the environment says
-  bool shared = false;                              ///< processes of the same uid share the name, round-robin
+  std::string rundir{};  ///< instead of what the environment says
+  bool shared = false;   ///< processes of the same uid share the name, round-robin
+  bool ktls = false;     ///< sockets are used with ipc/tls_socket.hh: the kernel may speak TLS on them
   Milliseconds timeout = std::chrono::seconds{30};  ///< for the first registration; negative: none
 };
 

@@ -46,8 +46,9 @@ class StreamScheme : public Scheme {
   virtual Result<std::shared_ptr<void>> listener_context(Helper& helper, const ListenRequest& request);
   virtual Progress after_accept(Helper& helper, Fd socket, const std::shared_ptr<void>& context,
                                 OnEstablished done);
-  /// After the hop: what the client or service gets. Default: the socket itself, "direct".
-  virtual Result<Handover> hand_over(Helper& helper, std::unique_ptr<Stream> stream);
+  /// After the hop: what the client or service gets; `ktls`: it may be a socket of that path. Default: the
+  /// socket itself, "direct".
+  virtual Result<Handover> hand_over(Helper& helper, std::unique_ptr<Stream> stream, bool ktls);
 
   std::unique_ptr<Dial> dial(Helper& helper, DialRequest request) override;
   Result<std::unique_ptr<Listener>> listen(Helper& helper, ListenRequest request) override;
