@@ -17,9 +17,12 @@ class CookieJar {
   static constexpr std::uint64_t epoch_ms = 30'000;
   /// A key of its own, from the kernel.
   static ipc::Result<CookieJar> open();
-  /// `now` in milliseconds of any steady clock, always the same one.
-  Cookie make(const Peer& peer, const Nonce& nonce, std::string_view service, std::uint64_t now) const;
-  bool is_good(const Cookie& cookie, const Peer& peer, const Nonce& nonce, std::string_view service,
+  CookieJar(CookieJar&&) = default;
+  CookieJar& operator=(CookieJar&&) = default;
+  ~CookieJar();
+  /// For the hello that carried `frame`. `now` in milliseconds of any steady clock, always the same one.
+  Cookie make(const Peer& peer, const Nonce& nonce, std::string_view frame, std::uint64_t now) const;
+  bool is_good(const Cookie& cookie, const Peer& peer, const Nonce& nonce, std::string_view frame,
                std::uint64_t now) const;
 
  private:
@@ -28,9 +31,11 @@ class CookieJar {
   };
   using Mac = std::unique_ptr<EVP_MAC_CTX, FreeMac>;
   explicit CookieJar(Mac mac) : mac_{std::move(mac)} {}
-  Cookie of_epoch(std::uint64_t epoch, const Peer& peer, const Nonce& nonce, std::string_view service) const;
+  Cookie of_epoch(std::uint64_t epoch, const Peer& peer, const Nonce& nonce, std::string_view frame) const;
 
-  Mac mac_;  ///< holds the key
+  // SipHash is made for this: short messages, an answer at once, nobody who could try keys.
+  std::array<unsigned char, 16> key_{};
+  Mac mac_;
 };
 
 }  // namespace udpd

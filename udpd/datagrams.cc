@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 
 #include "udpd/socket.hh"
 
@@ -14,17 +15,33 @@ constexpr std::size_t control_room = CMSG_SPACE(sizeof(in6_pktinfo));
 
 /// Everything that one recvmmsg needs; only the pages that datagrams touch are ever real.
 struct Buffers {
-  std::array<mmsghdr, batch_size> headers;
+  std::array<mmsghdr, batch_size> headers{};
   std::array<iovec, batch_size> parts;
   std::array<sockaddr_storage, batch_size> names;
   alignas(cmsghdr) std::array<std::array<char, control_room>, batch_size> controls;
   std::array<Arrival, batch_size> arrivals;
   std::array<std::array<char, largest>, batch_size> bytes;
+
+  Buffers() {
+    for (std::size_t i = 0; i < batch_size; ++i) {
+      parts[i] = {bytes[i].data(), largest};
+      headers[i].msg_hdr.msg_iov = &parts[i];
+      headers[i].msg_hdr.msg_iovlen = 1;
+      headers[i].msg_hdr.msg_name = &names[i];
+      headers[i].msg_hdr.msg_control = controls[i].data();
+      reset(i);
+    }
+  }
+  /// What the kernel writes over.
+  void reset(std::size_t i) {
+    headers[i].msg_hdr.msg_namelen = sizeof(sockaddr_storage);
+    headers[i].msg_hdr.msg_controllen = control_room;
+  }
 };
 
 Buffers& buffers() {
-  static thread_local Buffers kept;
-  return kept;
+  static thread_local const auto kept = std::make_unique<Buffers>();
+  return *kept;
 }
 
 std::optional<ipc::Address> sent_to(msghdr& header) {
@@ -82,16 +99,6 @@ int send_each(int socket, std::span<mmsghdr> headers) {
 
 Batch receive(int socket) {
   auto& all = buffers();
-  for (std::size_t i = 0; i < batch_size; ++i) {
-    all.parts[i] = {all.bytes[i].data(), largest};
-    all.headers[i].msg_hdr = {.msg_name = &all.names[i],
-                              .msg_namelen = sizeof(sockaddr_storage),
-                              .msg_iov = &all.parts[i],
-                              .msg_iovlen = 1,
-                              .msg_control = all.controls[i].data(),
-                              .msg_controllen = control_room,
-                              .msg_flags = 0};
-  }
   int count = -1;
   do count = ::recvmmsg(socket, all.headers.data(), batch_size, MSG_DONTWAIT, nullptr);
   while (count < 0 && errno == EINTR);
@@ -104,12 +111,13 @@ Batch receive(int socket) {
     all.arrivals[i] = {.peer = from ? Peer{from->first, from->second} : Peer{},
                        .local = sent_to(header),
                        .bytes = {all.bytes[i].data(), all.headers[i].msg_len}};
+    all.reset(i);
   }
   return {.arrivals = std::span{all.arrivals}.first(static_cast<std::size_t>(count))};
 }
 
 void send(const Outlet& outlet, std::span<const std::string_view> datagrams) {
-  std::array<mmsghdr, batch_size> headers{};
+  std::array<mmsghdr, batch_size> headers;  // filled as far as they are used, here and below
   std::array<iovec, batch_size> parts;
   sockaddr_storage name;
   alignas(cmsghdr) std::array<char, control_room> control{};
@@ -132,10 +140,10 @@ void send(const Outlet& outlet, std::span<const std::string_view> datagrams) {
 }
 
 void send(int socket, std::span<const Letter> letters) {
-  std::array<mmsghdr, batch_size> headers{};
+  std::array<mmsghdr, batch_size> headers;
   std::array<iovec, batch_size> parts;
   std::array<sockaddr_storage, batch_size> names;
-  alignas(cmsghdr) std::array<std::array<char, control_room>, batch_size> controls{};
+  alignas(cmsghdr) std::array<std::array<char, control_room>, batch_size> controls;
   const auto count = std::min(letters.size(), batch_size);
   for (std::size_t i = 0; i < count; ++i) {
     const auto& letter = letters[i];
@@ -149,6 +157,7 @@ void send(int socket, std::span<const Letter> letters) {
               .msg_controllen = 0,
               .msg_flags = 0};
     if (!letter.from) continue;
+    controls[i] = {};
     header.msg_control = controls[i].data();
     header.msg_controllen = put_source(*letter.from, controls[i].data());
   }
@@ -156,13 +165,18 @@ void send(int socket, std::span<const Letter> letters) {
 }
 
 bool send(int socket, std::span<const std::string_view> datagrams) {
-  std::array<mmsghdr, batch_size> headers{};
+  std::array<mmsghdr, batch_size> headers;
   std::array<iovec, batch_size> parts;
   const auto count = std::min(datagrams.size(), batch_size);
   for (std::size_t i = 0; i < count; ++i) {
     parts[i] = {const_cast<char*>(datagrams[i].data()), datagrams[i].size()};
-    headers[i].msg_hdr.msg_iov = &parts[i];
-    headers[i].msg_hdr.msg_iovlen = 1;
+    headers[i].msg_hdr = {.msg_name = nullptr,
+                          .msg_namelen = 0,
+                          .msg_iov = &parts[i],
+                          .msg_iovlen = 1,
+                          .msg_control = nullptr,
+                          .msg_controllen = 0,
+                          .msg_flags = 0};
   }
   const int code = send_each(socket, std::span{headers}.first(count));
   return code == 0 || code == EAGAIN || code == ENOBUFS || code == ENOMEM;

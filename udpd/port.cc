@@ -15,6 +15,12 @@ constexpr std::uint64_t answers_life = 2 * CookieJar::epoch_ms;  // as long as a
 constexpr std::size_t most_answers = 16'384;
 constexpr std::uint64_t recent_life = 2000;
 constexpr std::size_t most_recent = 16'384;
+
+ipc::Result<ipc::Hop> decode_hello(std::string_view bytes) {
+  const auto frame = whole_frame(bytes);
+  if (!frame) return ipc::fail(ipc::Word::bad_request, "the hop is no whole frame");
+  return ipc::decode_hop(*frame);
+}
 }  // namespace
 
 std::size_t Port::HopKeyHash::operator()(const HopKey& key) const {
@@ -56,8 +62,10 @@ void Port::on_ready() {
   for (int round = 0; round < rounds_per_turn; ++round) {
     const auto batch = receive(socket_.borrow());
     read_ += batch.arrivals.size();
+    is_taking_ = true;
     take(batch.arrivals);
-    send(socket_.borrow(), std::span<const Letter>{replies_});
+    is_taking_ = false;
+    if (!replies_.empty()) send(socket_.borrow(), std::span<const Letter>{replies_});
     replies_.clear();
     const bool was_all = batch.arrivals.size() < batch_size;
     if (!draining_.empty()) deliver_drained(was_all);
@@ -145,29 +153,20 @@ void Port::take_hop(const Arrival& arrival, const HopDatagram& datagram) {
   if (datagram.kind == Kind::done) begin(*flow);
 }
 
+/// Nothing of a hello is looked at before its cookie is good: no state, no work, and no more bytes back than
+/// came.
 void Port::take_hello(const Arrival& arrival, const HopDatagram& datagram) {
   if (arrival.bytes.size() < shortest_hello) return;
-  const auto frame = whole_frame(datagram.frame);
-  auto hop = frame ? ipc::decode_hop(*frame)
-                   : ipc::Result<ipc::Hop>{ipc::fail(ipc::Word::bad_request, "the hop is no whole frame")};
-  // Said without a cookie: no state, and no more bytes than came.
-  const auto reply = [&](const HopDatagram& word) {
-    replies_.push_back({arrival.peer, arrival.local, encode(word)});
-  };
-  if (!hop) {
-    const auto refusal = refusal_frame(hop.error());
-    return reply({.kind = Kind::answer, .nonce = datagram.nonce, .frame = refusal});
-  }
   const bool good = datagram.has_cookie() &&
-                    cookies_->is_good(datagram.cookie, arrival.peer, datagram.nonce, hop->service, now());
-  if (good) return greet(arrival, datagram, std::move(*hop));
-  reply({.kind = Kind::cookie,
-         .nonce = datagram.nonce,
-         .cookie = cookies_->make(arrival.peer, datagram.nonce, hop->service, now())});
+                    cookies_->is_good(datagram.cookie, arrival.peer, datagram.nonce, datagram.frame, now());
+  if (good) return greet(arrival, datagram);
+  const auto cookie = cookies_->make(arrival.peer, datagram.nonce, datagram.frame, now());
+  replies_.push_back({arrival.peer, arrival.local,
+                      encode({.kind = Kind::cookie, .nonce = datagram.nonce, .cookie = cookie})});
 }
 
 /// A hello from somebody who receives what is sent to him.
-void Port::greet(const Arrival& arrival, const HopDatagram& datagram, ipc::Hop hop) {
+void Port::greet(const Arrival& arrival, const HopDatagram& datagram) {
   const Outlet back{.socket = socket_.borrow(), .to = arrival.peer, .from = arrival.local};
   auto* flow = find(arrival.peer);
   if (flow != nullptr && flow->nonce == datagram.nonce) {
@@ -180,9 +179,10 @@ void Port::greet(const Arrival& arrival, const HopDatagram& datagram, ipc::Hop h
     return;
   }
   if (flow != nullptr) drop(arrival.peer);  // it began anew from the same port
-  if (auto room = has_room(arrival.peer); !room)
-    return say(back, Kind::answer, datagram.nonce, {}, refusal_frame(room.error()));
-  admit(arrival, datagram.nonce, std::move(hop));
+  auto hop = decode_hello(datagram.frame);
+  const auto room = hop ? has_room(arrival.peer) : ipc::Result<>{std::unexpected(hop.error())};
+  if (!room) return say(back, Kind::answer, datagram.nonce, {}, refusal_frame(room.error()));
+  admit(arrival, datagram.nonce, std::move(*hop));
 }
 
 void Port::say(const Outlet& outlet, Kind kind, const Nonce& nonce, const Cookie& cookie,

@@ -71,7 +71,7 @@ class Port {
   void take_hop(const Arrival& arrival, const HopDatagram& datagram);
   void take_hello(const Arrival& arrival, const HopDatagram& datagram);
   void take_known(Flow& flow, const Arrival& arrival);
-  void greet(const Arrival& arrival, const HopDatagram& datagram, ipc::Hop hop);
+  void greet(const Arrival& arrival, const HopDatagram& datagram);
   void admit(const Arrival& arrival, const Nonce& nonce, ipc::Hop hop);
   ipc::Result<> has_room(const Peer& peer);
   void count(const Flow& flow, int change);
@@ -108,6 +108,7 @@ class Port {
   /// Raw peers that were refused (true) or whose socket was just handed over (false).
   Memory<Peer, bool, PeerHash> recent_;
   std::uint64_t read_ = 0;  ///< datagrams
+  bool is_taking_ = false;  ///< those that were read last; more of any flow's may be among them
   std::size_t asking_ = 0;
   std::vector<Peer> draining_;
   ipc::Poll poll_;

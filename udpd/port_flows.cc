@@ -142,7 +142,7 @@ void Port::begin_direct(Flow& flow) {
   census_->note(flow.peer.address);
   flow.socket = std::move(*socket);
   const auto queued = queued_at_most();
-  if (queued == 0) return deliver(flow);
+  if (queued == 0 && !is_taking_) return deliver(flow);
   enter(flow, Flow::Stage::draining);
   flow.drained_at = read_ + queued;
   draining_.push_back(flow.peer);
@@ -169,7 +169,6 @@ void Port::deliver_drained(bool all) {
 }
 
 void Port::deliver(Flow& flow) {
-  ipc::set_blocking(flow.socket.borrow(), true);
   helper_.deliver(flow.admission.token, std::move(flow.socket), "direct", flow.early);
   if (is_raw()) recent_.put(flow.peer, false, now());
   drop(flow.peer);

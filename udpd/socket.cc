@@ -31,8 +31,8 @@ int connect_to(int socket, const Peer& peer) {
 }
 
 /// Not connected and not bound. By default what is larger than the path carries is refused, not fragmented.
-ipc::Fd new_socket(const ipc::Address& like, const SocketOptions& options) {
-  ipc::Fd socket{::socket(like.v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+ipc::Fd new_socket(const ipc::Address& like, const SocketOptions& options, int flags = SOCK_NONBLOCK) {
+  ipc::Fd socket{::socket(like.v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | flags, 0)};
   if (!socket) return socket;
   if (like.v6) set(socket.borrow(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
   if (options.fragment) return socket;
@@ -99,7 +99,7 @@ ipc::Result<ipc::Fd> listen_socket(Peer& at, const SocketOptions& options) {
 
 ipc::Result<ipc::Fd> flow_socket(const Peer& local, const Peer& peer, bool after_hop,
                                  const SocketOptions& options) {
-  auto socket = new_socket(local.address, options);
+  auto socket = new_socket(local.address, options, 0);  // as its next owner wants it
   if (!socket) return cannot("open a socket for " + place(peer), errno);
   set(socket.borrow(), SOL_SOCKET, SO_REUSEPORT, 1);
   // Before bind: until it is connected the newest socket of a port would get everybody's datagrams.

@@ -24,8 +24,8 @@ ipc::Result<ipc::Fd> dial_socket(const Peer& peer, const SocketOptions& options)
 /// A socket that takes datagrams from everybody; `at.port` 0 becomes the actual one. TAKEN when another
 /// socket does so already at that address and port.
 ipc::Result<ipc::Fd> listen_socket(Peer& at, const SocketOptions& options);
-/// A socket at `local` that is connected to `peer` and beside which the listener of the same port goes on.
-/// With `after_hop`, hop datagrams do not get in.
+/// A socket, blocking, at `local` that is connected to `peer` and beside which the listener of the same port
+/// goes on. With `after_hop`, hop datagrams do not get in.
 ipc::Result<ipc::Fd> flow_socket(const Peer& local, const Peer& peer, bool after_hop,
                                  const SocketOptions& options);
 /// From now on no hop datagram gets into the (dialled) socket; what lies in it already is not touched.

@@ -63,12 +63,17 @@ class Dialler {
   explicit Dialler(Way way);
   /// A connected, blocking socket, owned by the caller.
   ipc::Fd dial();
+  /// So many; over a kept session all of them are under way at once.
+  std::vector<ipc::Fd> dial(std::size_t count);
 
  private:
   ipc::Fd ask(int session);
+  void put(int session);
+  ipc::Fd take(int session);
 
   Way way_;
   ipc::Fd session_;
+  int next_id_ = 1;  ///< requests under way need ids of their own
 };
 
 /// Stream listener on 127.0.0.1, any port; what it accepts closes by reset, so that no run leaves TIME_WAIT

@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -160,6 +161,16 @@ struct Client {
     return static_cast<double>(ask(socket)) * 1e9 / took;
   }
 
+  /// New peers: all ask, then all are answered.
+  void add(std::vector<ipc::Fd> fresh) {
+    for (const auto& socket : fresh) ::send(socket.borrow(), &question, 1, MSG_DONTWAIT);
+    for (auto& socket : fresh) {
+      if (wait_readable(socket.borrow(), 1000) <= 0) ask(socket.borrow());
+      ::recv(socket.borrow(), room.data(), room.size(), MSG_DONTWAIT);
+      sockets.push_back(std::move(socket));
+    }
+  }
+
   std::int64_t ask(int socket) {
     for (int i = 0; i < 100; ++i) {
       ::send(socket, &question, 1, MSG_DONTWAIT);
@@ -182,20 +193,20 @@ int udpfar_main(const std::vector<std::string>& words) {
   serve_plain(echo);
 }
 
-// bench udp WAY... [--size N] [--flight N] [--peers N] [--ms N] [--flood 1] [--pids P,...]: set-up is the CPU
-// time of the processes named, for each peer, from the dial to the first answer.
+// bench udp WAY... [--size N] [--flight N] [--peers N] [--together N] [--ms N] [--flood 1] [--pids P,...]:
+// set-up is the CPU time of the processes named, for each peer, from the dial to the first answer; `together`
+// peers come at a time.
 int udp_main(const std::vector<std::string>& words) {
   const Arguments arguments{words};
   Dialler dialler{way_from(arguments.plain)};
   static Client client;
   client.bytes.assign(static_cast<std::size_t>(arguments.number("size", 64)), 'x');
   const auto peers = arguments.number("peers", 1), ms = arguments.number("ms", 500);
+  const auto together = arguments.number("together", 1);
   const CpuClock daemons{arguments.pids("pids")};
   const auto before = daemons.read(false);
-  for (std::int64_t i = 0; i < peers; ++i) {
-    client.sockets.push_back(dialler.dial());
-    client.ask(client.sockets.back().borrow());
-  }
+  for (std::int64_t left = peers; left > 0; left -= together)
+    client.add(dialler.dial(static_cast<std::size_t>(std::min(left, together))));
   const auto set_up = static_cast<double>(daemons.read(false) - before) / 1e3 / static_cast<double>(peers);
   const auto flight = static_cast<int>(arguments.number("flight", 32));
   const auto at_rest = daemons.read(false);

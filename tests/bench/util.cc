@@ -151,8 +151,29 @@ ipc::Fd Dialler::dial() {
   std::abort();
 }
 
+std::vector<ipc::Fd> Dialler::dial(std::size_t count) {
+  std::vector<ipc::Fd> sockets;
+  if (way_.kind == Way::Kind::kept)
+    for (std::size_t i = 0; i < count; ++i) put(session_.borrow());
+  for (std::size_t i = 0; i < count; ++i)
+    sockets.push_back(way_.kind == Way::Kind::kept ? take(session_.borrow()) : dial());
+  return sockets;
+}
+
 ipc::Fd Dialler::ask(int session) {
-  must(::send(session, way_.request.data(), way_.request.size(), MSG_NOSIGNAL), "send to " + way_.address);
+  put(session);
+  return take(session);
+}
+
+void Dialler::put(int session) {
+  constexpr std::string_view first = R"("id":1,)";
+  auto text = way_.request;
+  if (const auto at = text.find(first); at != std::string::npos)
+    text.replace(at, first.size(), R"("id":)" + std::to_string(next_id_++) + ',');
+  must(::send(session, text.data(), text.size(), MSG_NOSIGNAL), "send to " + way_.address);
+}
+
+ipc::Fd Dialler::take(int session) {
   char text[4096];
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
   iovec part{.iov_base = text, .iov_len = sizeof text};

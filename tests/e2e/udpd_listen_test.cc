@@ -1,5 +1,6 @@
 // udpd's listeners: raw and hop, by hand-written peers.
 #include <criterion/criterion.h>
+#include <signal.h>
 
 #include "tests/e2e/udp_kit.hh"
 
@@ -37,6 +38,24 @@ Test(udpd_listen, raw_datagrams_that_came_before_the_socket_come_first_and_in_or
     send_datagram(flow.socket.borrow(), "answer");
     cr_assert(receive_datagram(peer.borrow()) == "answer");
   }
+}
+
+Test(udpd_listen, what_follows_done_at_its_heels_is_not_lost) {
+  ScriptedRouter router{"udpd"};
+  const auto port = router.listen_port("udp://127.0.0.1:0");
+  const auto peer = udp_to(port);
+  const auto cookie = greet(peer.borrow(), "pong", 1);
+  admit(router);
+  cr_assert(receive_hop(peer.borrow()).word.frame == ipc::hop_ok());
+  router.helper().signal(SIGSTOP);  // so that udpd reads all of them at once
+  send_datagram(peer.borrow(), hop_word(Kind::done, 1, cookie));
+  for (int i = 0; i < 3; ++i) send_datagram(peer.borrow(), numbered(i));
+  router.helper().signal(SIGCONT);
+  const auto flow = delivered(router);
+  std::vector<std::string> got = flow.first;
+  while (got.size() < 3) got.push_back(receive_datagram(flow.socket.borrow()).value_or("lost"));
+  const std::vector<std::string> wanted{numbered(0), numbered(1), numbered(2)};
+  cr_assert(got == wanted);
 }
 
 Test(udpd_listen, a_listener_on_any_address_answers_from_the_one_it_was_asked_at) {
