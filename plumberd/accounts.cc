@@ -21,6 +21,20 @@ unsigned descriptor_limit() {
 }
 }  // namespace
 
+std::size_t Tally::of(std::string_view name) const {
+  const auto found = counts_->find(name);
+  return found == counts_->end() ? 0 : found->second;
+}
+
+Tally::Mark Tally::add(std::string_view name) {
+  auto place = counts_->emplace(name, 0).first;
+  ++place->second;
+  const auto forget = [counts = counts_, place](void*) {
+    if (--place->second == 0) counts->erase(place);
+  };
+  return Mark{this, forget};
+}
+
 Accounts::Accounts()
     : most_connections_{std::max(descriptor_limit() / 2, 16U)},
       most_unread_fds_{std::max(descriptor_limit() / 4, 16U)} {}

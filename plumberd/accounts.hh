@@ -3,12 +3,27 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
 #include <unordered_map>
 
 #include "ipc/error.hh"
 #include "plumberd/config.hh"
 
 namespace plumberd {
+
+/// How many things of some kind there are by name, each counted as long as its mark exists.
+class Tally {
+ public:
+  using Mark = std::shared_ptr<void>;
+  std::size_t of(std::string_view name) const;
+  [[nodiscard]] Mark add(std::string_view name);
+
+ private:
+  using Counts = std::map<std::string, std::size_t, std::less<>>;
+  std::shared_ptr<Counts> counts_ = std::make_shared<Counts>();
+};
 
 class Accounts {
  public:

@@ -45,6 +45,7 @@ struct Inbound {
   unsigned hops = 0;
   std::string framing = "bytes";
   ipc::Labels claims{};
+  std::size_t relays = 0;  ///< to this service that the helper carries already, as it says
 };
 
 /// Bytes that a helper carried between two sockets.

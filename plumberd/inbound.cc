@@ -61,6 +61,7 @@ struct Admissions::Entry {
   std::string service;  ///< the name finally opened
   bool transit = false;
   std::uint64_t began = 0;
+  Tally::Mark mark{};
 };
 
 void Admissions::refuse(Entry& entry, ipc::Error error) {
@@ -114,6 +115,10 @@ void Admissions::admit(Inbound inbound, Answer answer) {
                                                           .port = bound->port});
   record(decision, verdict);
   if (verdict.kind != Verdict::Kind::allow) return refuse(entry, denial(decision, false));
+  if (pending_.of(entry.service) >= entry.config->limits.pending_requests)
+    return refuse(
+        entry, {ipc::Word::busy, "too many connections to " + entry.service + " are under way; retry soon"});
+  entry.mark = pending_.add(entry.service);
   if (entry.transit && !router_.is_local(entry.service)) return admit_transit(std::move(entry));
   admit_local(std::move(entry));
 }
@@ -141,7 +146,8 @@ void Admissions::reserve(Entry entry) {
                           .service = entry.service,
                           .labels = labels_for_service(entry.inbound, entry.service),
                           .deadline = ipc::Timer{router_.loop, entry.config->limits.hop_timeout,
-                                                 [this, token] { expire(token); }}};
+                                                 [this, token] { expire(token); }},
+                          .mark = std::move(entry.mark)};
   tokens_.emplace(token, std::move(reservation));
   std::string result;
   ipc::JsonWriter json{result};
@@ -165,7 +171,7 @@ void Admissions::deliver(Delivery delivery) {
   const auto& fd = delivery.fd;
   auto found = tokens_.extract(delivery.token);
   if (found.empty()) return router_.log.warn("a helper delivered a connection without a valid token");
-  auto& [decision, service, labels, deadline] = found.mapped();
+  auto& [decision, service, labels, deadline, mark] = found.mapped();
   const std::array judged{label(labels, "peer.address")};
   auto outcome = check_peer(label(labels, "scheme"), fd.borrow(), judged, 0);
   if (outcome) outcome = ipc::set_blocking(fd.borrow(), true);
@@ -178,8 +184,15 @@ void Admissions::deliver(Delivery delivery) {
   router_.events.publish(std::move(decision));
 }
 
+ipc::Result<> Admissions::check_relays(const Entry& entry) const {
+  if (entry.inbound.relays < entry.config->limits.connections) return {};
+  return ipc::fail(ipc::Word::busy, entry.service + " has " + std::to_string(entry.inbound.relays) +
+                                        " relayed connections, its limit; retry when one has ended");
+}
+
 /// An unguarded service: the helper relays between the peer and its UNIX socket.
 void Admissions::connect(Entry entry) {
+  if (auto ok = check_relays(entry); !ok) return refuse(entry, std::move(ok).error());
   Ask ask{.service = entry.service, .hops = entry.inbound.hops, .from_outside = true};
   auto socket = connect_service(router_.rundir, entry.service, label(entry.inbound.labels, "scheme"));
   if (!socket) return refuse(entry, std::move(socket).error());
@@ -207,6 +220,7 @@ void Admissions::connect(Entry entry) {
 
 /// `transit = true`: on to another host, judged again as `out` of no user, relayed by the helper.
 void Admissions::admit_transit(Entry entry) {
+  if (auto ok = check_relays(entry); !ok) return refuse(entry, std::move(ok).error());
   Ask ask{.service = entry.service,
           .framing = entry.inbound.framing,
           .claims = entry.inbound.claims,

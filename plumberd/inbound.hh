@@ -6,6 +6,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "plumberd/accounts.hh"
 #include "plumberd/decision.hh"
 #include "plumberd/helper.hh"
 
@@ -30,18 +31,21 @@ class Admissions {
     std::string service;
     ipc::Labels labels;
     ipc::Timer deadline;
+    Tally::Mark mark;
   };
   struct Entry;
   void admit_local(Entry entry);
   void admit_transit(Entry entry);
   void reserve(Entry entry);
   void connect(Entry entry);
+  ipc::Result<> check_relays(const Entry& entry) const;
   void refuse(Entry& entry, ipc::Error error);
   void expire(const std::string& token);
   std::string new_token();
   Router& router_;
   std::unordered_map<std::string, Reservation> tokens_;
   std::uint64_t next_token_ = 1;
+  Tally pending_;  ///< connections that were admitted and not delivered yet, by service
 };
 
 }  // namespace plumberd

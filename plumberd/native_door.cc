@@ -146,7 +146,7 @@ void Session::on_request(Incoming incoming) {
 
 void Session::in_its_turn(const Method& method, Incoming incoming) {
   auto ticket = router_.accounts.begin_request(uid(), router_.config->limits, router_.loop.now());
-  if (!ticket) return refuse_busy(incoming, std::move(ticket).error());
+  if (!ticket) return refuse(incoming, ticket.error());
   const auto held =
       std::make_shared<std::pair<Incoming, Accounts::Ticket>>(std::move(incoming), std::move(*ticket));
   door_.slow_lane().run(uid(), [this, alive = alive_, &method, held] {
@@ -154,13 +154,13 @@ void Session::in_its_turn(const Method& method, Incoming incoming) {
   });
 }
 
-void Session::refuse_busy(const Incoming& incoming, ipc::Error error) {
-  const auto wait = router_.accounts.retry_after_ms(uid(), router_.config->limits);
-  refuse(incoming, std::move(error), "\"retry_after_ms\":" + std::to_string(wait));
-}
-
-void Session::refuse(const Incoming& incoming, ipc::Error error, std::string_view extra) {
-  channel_.refuse(incoming.message.id, error, extra);
+/// Who is told that a limit is reached is told when to come back.
+void Session::refuse(const std::string& id, const ipc::Error& error, std::string extra) {
+  if (error.word == ipc::Word::busy && !error.far) {
+    const auto wait = router_.accounts.retry_after_ms(uid(), router_.config->limits);
+    extra += (extra.empty() ? "" : ",") + ("\"retry_after_ms\":" + std::to_string(wait));
+  }
+  channel_.refuse(id, error, extra);
 }
 
 void Session::connect(const Incoming& incoming) {
@@ -171,7 +171,7 @@ void Session::connect(const Incoming& incoming) {
     return refuse(incoming, {ipc::Word::bad_request, "a request with this id is under way"});
   if (!has_room()) return refuse(incoming, {ipc::Word::busy, "read the descriptors that were sent already"});
   auto ticket = router_.accounts.begin_request(uid(), router_.config->limits, router_.loop.now());
-  if (!ticket) return refuse_busy(incoming, std::move(ticket).error());
+  if (!ticket) return refuse(incoming, ticket.error());
   const bool with_decision = incoming.message.params["decision"].boolean_or(false);
   auto held = std::make_shared<Accounts::Ticket>(std::move(*ticket));
   auto answered = std::make_shared<bool>(false);
@@ -191,10 +191,9 @@ void Session::connected(const std::string& id, bool with_decision, ipc::Result<C
   const bool disclose = router_.config->denied_detail || identity_->is_owner();
   if (!outcome) {
     const auto extra = with_decision && disclose ? "\"decision\":" + to_json(decision) : std::string{};
-    return channel_.refuse(id, outcome.error(), extra);
+    return refuse(id, outcome.error(), extra);
   }
-  if (!has_room())
-    return channel_.refuse(id, {ipc::Word::busy, "read the descriptors that were sent already"});
+  if (!has_room()) return refuse(id, {ipc::Word::busy, "read the descriptors that were sent already"});
   const int fd = outcome->fd.borrow();
   unread_.add(1);
   channel_.answer(id, connect_result(*outcome, with_decision ? &decision : nullptr), {&fd, 1});

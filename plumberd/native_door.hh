@@ -41,8 +41,9 @@ class Session : public Offerer {
   static const std::array<Method, 11> methods;
   void on_request(Incoming incoming);
   void in_its_turn(const Method& method, Incoming incoming);
-  void refuse_busy(const Incoming& incoming, ipc::Error error);
-  void refuse(const Incoming& incoming, ipc::Error error, std::string_view extra = {});
+  void refuse(const Incoming& incoming, const ipc::Error& error) { refuse(incoming.message.id, error); }
+  /// `extra` as of Channel::refuse.
+  void refuse(const std::string& id, const ipc::Error& error, std::string extra = {});
   bool is_operator() const;
   void connect(const Incoming& incoming);
   void connected(const std::string& id, bool with_decision, ipc::Result<Connection> outcome,

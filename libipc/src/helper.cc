@@ -184,10 +184,14 @@ Result<> Helper::begin_relay(Channel::Incoming& incoming) {
   return {};
 }
 
-void Helper::relay(std::unique_ptr<Stream> a, std::unique_ptr<Stream> b, RelayOptions options) {
+void Helper::relay(std::unique_ptr<Stream> a, std::unique_ptr<Stream> b, RelayOptions options,
+                   std::string service) {
   const auto number = next_relay_++;
-  const auto done = [this, number](const RelayOutcome&) {
+  if (!service.empty()) ++relays_to_[service];
+  const auto done = [this, number, service = std::move(service)](const RelayOutcome&) {
     relays_.erase(number);
+    if (const auto of_service = relays_to_.find(service); of_service != relays_to_.end())
+      if (--of_service->second == 0) relays_to_.erase(of_service);
     stop_if_done();
   };
   options.carried = &carried_;
@@ -210,6 +214,8 @@ Question Helper::ask_admission(const Arrival& arrival, Milliseconds deadline, On
   writer.object().key("listen").raw(arrival.listen).add("service", arrival.hop.service);
   writer.key("labels").raw(arrival.labels).add("hops", std::int64_t{arrival.hop.hops});
   writer.add("framing", to_string(arrival.hop.framing));
+  if (const auto relays = relays_to_.find(arrival.hop.service); relays != relays_to_.end())
+    writer.add("relays", static_cast<std::int64_t>(relays->second));
   if (!arrival.hop.claims.empty()) writer.key("claims").raw(arrival.hop.claims);
   writer.end();
   auto tell = [on_admitted = std::move(on_admitted)](Result<Channel::Incoming> answer) {

@@ -67,6 +67,7 @@ void Inbound::ask(Hop hop) {
   poll_.stop();
   deadline_.stop();
   framing_ = hop.framing;
+  service_ = hop.service;
   const Arrival arrival{.listen = listener_.request().id,
                         .hop = std::move(hop),
                         .labels = labels_text(listener_.request().uri.scheme, ends_, labels_)};
@@ -86,7 +87,8 @@ void Inbound::on_admitted(Result<Admission> admission) {
 void Inbound::hand_over(Admission admission) {
   if (admission.relays) {
     const RelayOptions options{.framing = framing_, .idle = listener_.request().relay_idle};
-    helper_.relay(std::move(stream_), socket_stream(std::move(admission.service)), options);
+    helper_.relay(std::move(stream_), socket_stream(std::move(admission.service)), options,
+                  std::move(service_));
     return drop();
   }
   auto handover = scheme_.hand_over(helper_, std::move(stream_), admission.ktls);

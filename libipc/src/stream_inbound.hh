@@ -78,6 +78,7 @@ class Inbound {
   std::unique_ptr<Setup> setup_;
   HopReader reader_;
   Framing framing_ = Framing::bytes;
+  std::string service_;  ///< asked for
   Question question_;
   Poll poll_;
   Timer deadline_;

@@ -102,3 +102,55 @@ Test(limits, client_that_asks_and_asks_does_not_keep_others_from_dialling) {
   for (auto& wire : spam) answered += read_all(wire);
   cr_assert_lt(answered, std::size_t{sessions * questions}, "the dials had to wait for all of it");
 }
+
+Test(limits, relays_to_one_service_are_bounded_and_its_end_makes_room) {
+  const Host far{{"--listen", "tcp://127.0.0.1:0", "--allow", "in", "*", "tcp:127.0.0.1"},
+                 limit("connections", 3)},
+      near;
+  const auto pong = kit::listen_unix(far / "pong"), other = kit::listen_unix(far / "other");
+  auto client = near.door();
+  const auto dial = [&](const std::string& service) {
+    return client.call("connect", ask(service, service + " " + far.uri(service)));
+  };
+  std::vector<ipc::Fd> held;
+  for (int i = 0; i < 3; ++i) held.push_back(dial("pong").take_fd());
+  const auto refused = dial("pong");
+  cr_assert_eq(refused.word(), "BUSY", "%s", refused.text.c_str());
+  cr_assert(refused.message->failure.far);
+  cr_assert(dial("other").take_fd(), "another service has its own");
+  held.pop_back();
+  for (int i = 0; i < 3; ++i) cr_assert(kit::accept_from(pong));
+  cr_assert(kit::eventually([&] { return dial("pong").word().empty(); }));
+}
+
+Test(limits, connections_of_other_hosts_under_way_are_bounded_by_service) {
+  kit::TcpServer silent{[](int socket) { kit::receive_all(socket); }};
+  const auto place = "tcp://127.0.0.1:" + std::to_string(silent.port());
+  Host far{{"--allow", "in", "*", "tcp:127.0.0.1", "--allow", "out", "*", "tcp:127.0.0.1"},
+           "[routes]\nslow = \"" + place + "/slow\"\nother = \"" + place +
+               "/other\"\n[[listen]]\nuri = \"tcp://127.0.0.1:0\"\ntransit = true\n" +
+               limit("pending_requests", 2)};
+  const Host near;
+  auto client = near.door();
+  for (int i = 0; i < 2; ++i)
+    client.send(
+        ipc::rpc::request(std::to_string(1000 + i), "connect", ask("slow", "slow " + far.uri("slow"))));
+  cr_assert(kit::eventually([&] { return silent.connections() == 2; }), "%s", far.router().error().c_str());
+  const auto refused = client.call("connect", ask("slow", "slow " + far.uri("slow")));
+  cr_assert_eq(refused.word(), "BUSY", "%s", refused.text.c_str());
+  client.send(ipc::rpc::request("2000", "connect", ask("other", "other " + far.uri("other"))));
+  cr_assert(kit::eventually([&] { return silent.connections() == 3; }), "another service has its own");
+}
+
+Test(limits, busy_service_is_told_with_a_time_to_come_back) {
+  const Host host;
+  kit::Offer idle{host, "pong"};
+  auto client = host.door();
+  kit::Wire::Datagram refused;
+  cr_assert(kit::eventually([&] {
+    refused = client.call("connect", ask("pong"));
+    return !refused.word().empty();
+  }));
+  cr_assert_eq(refused.word(), "BUSY", "%s", refused.text.c_str());
+  cr_assert_gt(refused.message->error_data["retry_after_ms"].integer_or(0), 0);
+}

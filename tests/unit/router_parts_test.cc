@@ -55,6 +55,20 @@ Test(identity, finds_no_unit_in_garbage) {
   }
 }
 
+Test(accounts, tally_counts_what_exists_by_name) {
+  Tally tally;
+  {
+    const auto one = tally.add("pong"), two = tally.add("pong");
+    const auto copy = two;
+    cr_assert_eq(tally.of("pong"), 2U);
+    cr_assert_eq(tally.of("other"), 0U);
+  }
+  cr_assert_eq(tally.of("pong"), 0U);
+  auto last = std::make_unique<Tally>();
+  const auto outlives = last->add("pong");
+  last.reset();
+}
+
 Test(accounts, refuse_what_exceeds_the_limit_and_heal) {
   Accounts accounts;
   Limits limits;

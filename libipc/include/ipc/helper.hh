@@ -135,7 +135,9 @@ class Helper {
   void deliver(const std::string& token, Fd fd, std::string_view path = "direct",
                const std::vector<std::string>& first = {});
   /// Carries between the two until both ends are done; outlives the channel. `a` is the network's side.
-  void relay(std::unique_ptr<Stream> a, std::unique_ptr<Stream> b, RelayOptions options);
+  /// `service`: whom it was admitted to, counted for the router's limit.
+  void relay(std::unique_ptr<Stream> a, std::unique_ptr<Stream> b, RelayOptions options,
+             std::string service = {});
   /// `level`: "error", "warn", "info", "debug". At most 100 lines at once and ten a second: peers cause them.
   void log(std::string_view level, std::string_view message);
   bool is_ending() const { return is_ending_; }
@@ -165,6 +167,7 @@ class Helper {
   std::unique_ptr<Channel> channel_;
   Carried carried_;
   std::unordered_map<std::uint64_t, std::unique_ptr<Relay>> relays_;
+  std::unordered_map<std::string, std::size_t> relays_to_;  ///< of those that were admitted, by service
   std::unordered_map<std::string, std::unique_ptr<Listener>> listeners_;
   std::unordered_map<std::string, std::unique_ptr<Dial>> dials_;
   std::uint64_t next_relay_ = 0;
