@@ -116,10 +116,12 @@ void on_keylog(const SSL* ssl, const char* line) {
 }
 }  // namespace
 
+void tell_secrets(Context& context) { SSL_CTX_set_keylog_callback(context.raw(), on_keylog); }
+
 void install_callbacks(Context& context) {
   auto* ctx = context.raw();
   const auto& settings = context.settings();
-  if (context.keylog() >= 0 || settings.ktls != Ktls::off) SSL_CTX_set_keylog_callback(ctx, on_keylog);
+  if (context.keylog() >= 0) tell_secrets(context);
   if (context.role() == Role::client) {
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, on_verify);
     SSL_CTX_set_cert_cb(ctx, on_certificate_wanted, nullptr);

@@ -32,6 +32,9 @@ struct Facts {
 /// Makes the context's connections fill the Facts in their app data (SSL_set_app_data; they must live as long
 /// as the SSL).
 void install_callbacks(Context& context);
+/// Makes OpenSSL tell the secrets of every connection from now on, to the key log and to Facts::records. It
+/// prints them digit by digit, a tenth of a resumed handshake: only where somebody wants them.
+void tell_secrets(Context& context);
 /// Lets this client connection offer `facts.psk`, and nothing but pre-shared keys.
 bool offer_psk(SSL* ssl);
 

@@ -6,28 +6,43 @@
 #include <algorithm>
 
 #include "tlsd/fault.hh"
+#include "tlsd/socket_bio.hh"
 
 namespace tlsd {
 namespace {
 using ipc::Io;
 
 constexpr std::size_t most_at_once = 64 * 1024;  // four records: what fits into the second-level cache
+constexpr std::size_t record = SSL3_RT_MAX_PLAIN_LENGTH;
 constexpr std::size_t read_ahead = 64 * 1024;
+
+/// Gives back what no part of a record lies in. Before 3.0.14 OpenSSL itself did not look for a record of
+/// which only the header was there (CVE-2024-4741).
+void release_buffers(SSL* ssl) {
+  if (std::string_view{SSL_rstate_string(ssl)} == "RH") SSL_free_buffers(ssl);
+}
 }  // namespace
 
 ipc::Result<std::unique_ptr<Session>> Session::make(ipc::Fd socket, std::shared_ptr<Context> context,
                                                     std::string peer) {
   ERR_clear_error();
   Ssl ssl{SSL_new(context->raw())};
-  if (!ssl || SSL_set_fd(ssl.get(), socket.borrow()) != 1)
-    return ipc::fail(ipc::Word::internal, "SSL_new: " + take_reason());
+  auto bio = socket_bio(socket.borrow());
+  if (!ssl || !bio) return ipc::fail(ipc::Word::internal, "SSL_new: " + take_reason());
+  auto* both = bio.release();
+  SSL_set_bio(ssl.get(), both, both);
   const bool client = context->role() == Role::client;
   auto facts = std::make_unique<Facts>();
   facts->context = std::move(context);
   facts->peer = std::move(peer);
   const auto& settings = facts->context->settings();
   facts->records.wanted = settings.ktls != Ktls::off && settings.tls13 && attach_ktls(socket.borrow());
-  if (facts->records.wanted) count_records(ssl.get());
+  if (facts->records.wanted) {
+    count_records(ssl.get());
+    tell_secrets(*facts->context);
+  } else {
+    SSL_set_read_ahead(ssl.get(), 1);  // one call for a whole flight, not two for each record
+  }
   if (client) {
     SSL_set_connect_state(ssl.get());
   } else {
@@ -61,7 +76,9 @@ Io Session::outcome(int returned, int& wants) {
 
 Io Session::shake_hands() {
   ERR_clear_error();
-  return outcome(SSL_do_handshake(ssl_.get()), wants_);
+  const auto io = outcome(SSL_do_handshake(ssl_.get()), wants_);
+  holds_more_ = io == Io::done && SSL_has_pending(ssl_.get()) == 1;
+  return io;
 }
 
 Io Session::look_for_first_word() {
@@ -75,12 +92,13 @@ Io Session::look_for_first_word() {
 }
 
 ipc::Fd Session::take_socket() && {
-  SSL_set_fd(ssl_.get(), -1);
+  SSL_set_bio(ssl_.get(), nullptr, nullptr);
   return std::move(socket_);
 }
 
 void Session::begin_relay() {
   SSL_set_msg_callback(ssl_.get(), nullptr);
+  release_buffers(ssl_.get());  // the handshake's, if nothing is left in it
   SSL_set_read_ahead(ssl_.get(), 1);
   SSL_set_default_read_buffer_len(ssl_.get(), read_ahead);
 }
@@ -98,6 +116,7 @@ ipc::Transfer Session::read(std::span<char> buffer) {
     holds_more_ = io == Io::closed && total > 0;  // the end is told by the next call
     if (total > 0) return {.size = total};
     if (io == Io::closed && broken_) note_fault();
+    if (io == Io::again) release_buffers(ssl_.get());  // a ticket has made room to write, for nothing
     return {.io = io, .broken = io == Io::closed && broken_};
   }
   holds_more_ = SSL_has_pending(ssl_.get()) == 1;
@@ -110,6 +129,7 @@ ipc::Transfer Session::write(std::string_view bytes) {
   while (total < bytes.size()) {
     std::size_t size = 0;
     ERR_clear_error();
+    if (bytes.size() > record) hold_back(ssl_.get(), bytes.size() - total > record);
     const auto io =
         outcome(SSL_write_ex(ssl_.get(), bytes.data() + total, bytes.size() - total, &size), write_wants_);
     total += size;
@@ -132,11 +152,13 @@ Io Session::finish() {
   if (finished_) return Io::done;
   if (broken_) return Io::closed;
   ERR_clear_error();
+  hold_back(ssl_.get(), true);  // close_notify goes with the FIN
   const int returned = SSL_shutdown(ssl_.get());
   const int error = returned < 0 ? SSL_get_error(ssl_.get(), returned) : SSL_ERROR_NONE;
   ERR_clear_error();
   write_wants_ = error == SSL_ERROR_WANT_WRITE ? UV_WRITABLE : 0;
   if (write_wants_ != 0) return Io::again;
+  release_buffers(ssl_.get());  // the other direction may stay open for long
   finished_ = true;
   ::shutdown(borrow(), SHUT_WR);
   return Io::done;
