@@ -104,7 +104,7 @@ $(addprefix fuzz-,$(fuzz_names)): fuzz-%:
 	build/fuzz-clang++-16/bin/fuzz-$* build/fuzz-clang++-16/corpus-$* tests/fuzz/corpus/$* $(fuzz_args)
 
 # --- the benchmark kit: figures for people to read, no test (docs/benchmarks.md)
-#   make bench [only=dial,threads,after,idle,relay,warm,udp,tls] [quick=1]
+#   make bench [only=dial,threads,after,idle,relay,warm,udp,reload,tls] [quick=1]
 only  ?=
 quick ?=
 bench_packages := nginx-light libnginx-mod-stream socat haproxy stunnel4 openssl ca-certificates
@@ -128,7 +128,7 @@ $(bin)/judge-bench: $(obj)/tests/bench/judge_bench.o $(policy_objs) $(lib)/libip
 .PHONY: bench bench-peers bench-judge
 bench-judge: $(bin)/judge-bench
 	$(bin)/judge-bench
-bench: all $(bin)/bench $(bin)/tls-bench $(bin)/bench-once bench-peers $(if $(only),,bench-judge)
+bench: all $(bin)/bench $(bin)/judge-bench $(bin)/tls-bench $(bin)/bench-once bench-peers $(if $(only),,bench-judge)
 	tests/bench/run --bin $(bin) $(if $(only),--only $(only)) $(if $(quick),--quick)
 bench-peers:
 	$(Q)set -- $$(for p in $(bench_packages); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \

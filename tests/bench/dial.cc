@@ -1,9 +1,10 @@
 // The dial: how much CPU time and how long it takes from asking to an answer of the far end.
 //
-//   bench dial WAY... [--count N | --seconds-ms T] [--threads T] [--gap US] [--cpu C] [--pids P,...]
+//   bench dial WAY... [--count N | --seconds-ms T] [--threads T] [--gap US] [--every US]
+//     [--cpu C] [--pids P,...]
 // prints one JSON line: dials, cpu_us (all processes, per dial), fd_us (p50 until there is a socket), p50_us
-// and p99_us (until the far end answered), rate (dials per second), resumed (the part of them that a TLS far
-// end said to have resumed a session).
+// p99_us, p999_us and max_us (until the far end answered), rate (dials per second), resumed (the part of them
+// that a TLS far end said to have resumed a session).
 #include <time.h>
 
 #include <atomic>
@@ -25,6 +26,9 @@ struct Plan {
   std::int64_t count;   ///< dials of each thread, or
   std::int64_t until;   ///< go on until this time, if not 0
   std::int64_t gap_us;  ///< pause after each dial
+  /// Each dial of a thread is due so long after the one before it and timed from then, begun late or not:
+  /// what waits behind a stalled dial counts.
+  std::int64_t every_us = 0;
 };
 
 void pause_us(std::int64_t us) {
@@ -32,8 +36,13 @@ void pause_us(std::int64_t us) {
   if (us > 0) ::clock_nanosleep(CLOCK_MONOTONIC, 0, &gap, nullptr);
 }
 
-void dial_once(Dialler& dialler, Times& times) {
-  const auto start = now_ns();
+void wait_until(std::int64_t ns) {
+  const timespec when{.tv_sec = ns / 1'000'000'000, .tv_nsec = ns % 1'000'000'000};
+  ::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &when, nullptr);
+}
+
+/// `start`: when it was due.
+void dial_once(Dialler& dialler, Times& times, std::int64_t start) {
   const auto connection = dialler.dial();
   const auto connected = now_ns();
   if (ping(connection.borrow()) == 'R') ++times.resumed;
@@ -43,8 +52,11 @@ void dial_once(Dialler& dialler, Times& times) {
 
 Times dial_often(Dialler& dialler, const Plan& plan) {
   Times times;
+  const auto began = now_ns();
   for (std::int64_t i = 0; plan.until ? now_ns() < plan.until : i < plan.count; ++i) {
-    dial_once(dialler, times);
+    const auto due = plan.every_us > 0 ? began + i * plan.every_us * 1000 : now_ns();
+    if (plan.every_us > 0) wait_until(due);
+    dial_once(dialler, times, due);
     pause_us(plan.gap_us);
   }
   return times;
@@ -84,6 +96,7 @@ int dial_main(const std::vector<std::string>& words) {
   Plan plan{.count = arguments.number("warmup", 50), .until = 0, .gap_us = arguments.number("gap", 0)};
   run_threads(way, plan, 1);  // page faults, helpers started on first use and cold caches are not the dial's
   plan.count = arguments.number("count", 1000);
+  plan.every_us = arguments.number("every", 0);
   const CpuClock clock{arguments.pids("pids")};
   const auto cpu = clock.read(true);
   const auto start = now_ns();
@@ -93,10 +106,11 @@ int dial_main(const std::vector<std::string>& words) {
   const auto used = static_cast<double>(clock.read(true) - cpu);
   const auto dials = static_cast<double>(times.answer.size());
   std::printf(
-      R"({"dials": %.0f, "cpu_us": %.2f, "fd_us": %.2f, "p50_us": %.2f, "p99_us": %.2f, "rate": %.0f, "resumed": %.3f})"
+      R"({"dials": %.0f, "cpu_us": %.2f, "fd_us": %.2f, "p50_us": %.2f, "p99_us": %.2f, "p999_us": %.2f, "max_us": %.2f, "rate": %.0f, "resumed": %.3f})"
       "\n",
       dials, used / dials / 1e3, quantile(times.socket, 0.5) / 1e3, quantile(times.answer, 0.5) / 1e3,
-      quantile(times.answer, 0.99) / 1e3, dials / wall * 1e9, times.resumed / dials);
+      quantile(times.answer, 0.99) / 1e3, quantile(times.answer, 0.999) / 1e3,
+      quantile(times.answer, 1) / 1e3, dials / wall * 1e9, times.resumed / dials);
   return 0;
 }
 
