@@ -60,9 +60,11 @@ Judged judge_target(const Config& config, const Target& target, Asker& asker, De
   decision.verdict = Decision::Verdict::none;
   Judged judged;
   if (question.direction == Direction::out && !question.host_is_name) {
-    for (const auto& address : literals_of(target.uri))
-      if (judge_address(config, question, address, asker, decision))
-        judged.addresses.push_back(ipc::to_string(address));
+    for (const auto& address : literals_of(target.uri)) {
+      const bool allowed = judge_address(config, question, address, asker, decision);
+      if (allowed || judged.addresses.empty()) judged.recorded = address;
+      if (allowed) judged.addresses.push_back(ipc::to_string(address));
+    }
     judged.allowed = !judged.addresses.empty();
     return judged;
   }

@@ -40,8 +40,9 @@ class Asker {
 /// The verdict on one target before anything is opened.
 struct Judged {
   bool allowed = false;
-  bool resolve = false;                  ///< the helper must resolve and ask about the addresses
-  std::vector<std::string> addresses{};  ///< literals and localhost: those that may be dialled
+  bool resolve = false;                    ///< the helper must resolve and ask about the addresses
+  std::vector<std::string> addresses{};    ///< literals and localhost: those that may be dialled
+  std::optional<ipc::Address> recorded{};  ///< that of them which the decision is about
 };
 
 /// Judges `target` and records rule or reason in `decision`.

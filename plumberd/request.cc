@@ -46,8 +46,11 @@ DialOrder order_for(const Config& config, const Ask& ask, const Target& target, 
   return order;
 }
 /// Why each rule that nearly matched did not, and which one decided.
-void explain_rules(const Config& config, const Target& target, const Asker& asker, Decision& decision) {
-  for (const auto& seen : consider(*config.rules, question_of(target), asker.facts()))
+void explain_rules(const Config& config, const Target& target, const Judged& judged, const Asker& asker,
+                   Decision& decision) {
+  auto question = question_of(target);
+  if (judged.recorded) question.address = &*judged.recorded;
+  for (const auto& seen : consider(*config.rules, question, asker.facts()))
     decision.steps.push_back(
         {seen.decided ? "rule" : "rule-passed", std::string(seen.rule->text()), seen.why, seen.rule->at()});
 }
@@ -57,7 +60,7 @@ void explain_targets(Router& router, const Config& config, const Routed& routed,
                      Decision& decision) {
   for (const auto& target : routed.targets) {
     const auto judged = judge_target(config, target, asker, decision);
-    explain_rules(config, target, asker, decision);
+    explain_rules(config, target, judged, asker, decision);
     const auto* helper = router.helpers.current()->name_for(target.uri.scheme);
     if (target.kind == Target::Kind::uri) decision.helper = helper != nullptr ? *helper : "";
     if (judged.resolve)
@@ -294,6 +297,7 @@ Decision explain(Router& router, const Ask& ask, Asker asker) {
   router.events.stamp(decision);
   decision.generation = config->generation;
   decision.asked = ipc::printable(ask.service.empty() ? ipc::mask_secrets(ask.uri) : ask.service);
+  decision.opened = ipc::printable(ask.service);
   decision.client = asker.who();
   auto routed = route(*config, route_question(router, ask));
   if (!routed) {

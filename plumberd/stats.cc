@@ -33,7 +33,7 @@ void Stats::count(const Decision& d) {
     entry.last = d.time;
   };
   hit(d.rule, d.rule_at);
-  hit(d.audited, d.audited_at);
+  if (d.audited != d.rule || d.audited_at != d.rule_at) hit(d.audited, d.audited_at);
 }
 
 /// No helper lives long enough for more than a Prometheus number holds exactly.

@@ -67,6 +67,39 @@ Test(identity, rule_for_a_program_admits_that_program_only) {
             other_program.output.c_str(), other_program.error.c_str());
 }
 
+Test(identity, program_that_has_ended_is_unknown_to_rules_whoever_holds_its_connection) {
+  if (cannot_become_others()) cr_skip("needs root");
+  kit::TcpServer server{kit::pong};
+  // A process connects and ends; only then its child, the same program, asks over the connection.
+  constexpr const char* script = R"(
+import os, socket, sys
+told, tell = os.pipe()
+first = os.fork()
+if first == 0:
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.connect(sys.argv[1])
+    if os.fork() != 0: os._exit(0)
+    os.close(tell)
+    os.read(told, 1)
+    s.send(b'{"jsonrpc":"2.0","id":1,"method":"connect","params":{"service":"pong"}}')
+    os.write(2, s.recv(65536))
+    os._exit(0)
+os.waitpid(first, 0)
+os.write(tell, b"x")
+)";
+  char path[4096];
+  cr_assert(::realpath("/usr/bin/python3", path));
+  for (const auto& rule : {std::vector<std::string>{"--allow", "out", "pong", "exe:" + std::string(path)},
+                           std::vector<std::string>{"--deny", "out", "pong", "exe:/usr/bin/other", "--allow",
+                                                    "out", "pong", "*"}}) {
+    Host host{rule, routes_to(server)};
+    host.open_to_all();
+    const kit::Process asks{{.args = {"python3", "-c", script, host / "plumberd"}, .uid = alice}};
+    cr_assert(kit::eventually([&] { return asks.error().find('}') != std::string::npos; }));
+    cr_assert_neq(asks.error().find("\"DENIED\""), std::string::npos, "%s", asks.error().c_str());
+  }
+}
+
 Test(identity, other_users_may_not_offer_a_name_unless_a_rule_says_so) {
   if (cannot_become_others()) cr_skip("needs root");
   Host host{{"--allow", "serve", "mail", "user:4711"}};

@@ -1,0 +1,129 @@
+// `explain` on a live router says what a request would meet, in the words of the rules, and what it would
+// come to.
+#include <criterion/criterion.h>
+
+#include "tests/e2e/host.hh"
+
+using kit::Host;
+
+namespace {
+constexpr std::string_view policy = R"(
+rules = [
+  "deny out secret *",
+  "allow out pong user:1,tcp:127.0.0.1",
+  "allow out pong user:2,exe:/usr/bin/nc",
+  "audit out tried *",
+  "deny out pong user:3",
+  "allow in realweb tls:*.example.com",
+  "deny in realweb tcp:10.0.0.0/8",
+]
+[redirects]
+old = "pong"
+web = "realweb"
+[routes]
+pong = "tcp://127.0.0.1:9/pong"
+named = "tcp://far.example.com:9/pong"
+both = "tcp://localhost:9/pong"
+tried = "tcp://127.0.0.1:9"
+secret = "tcp://127.0.0.1:9"
+)";
+
+struct Explained {
+  kit::Wire::Datagram answer;
+  explicit Explained(const Host& host, std::string_view params)
+      : answer{[&] {
+          auto door = host.door();
+          return door.call("explain", params);
+        }()} {}
+  std::string text(std::string_view member) const {
+    return std::string(answer.result()[member].string_or(""));
+  }
+  /// "KIND FROM: TO" of each step, in lines.
+  std::string steps() const {
+    std::string lines;
+    const auto steps = answer.result()["steps"];
+    for (std::size_t i = 0; i < steps.size(); ++i)
+      lines += std::string(steps.at(i)["kind"].string_or("")) + " " +
+               std::string(steps.at(i)["from"].string_or("")) + ": " +
+               std::string(steps.at(i)["to"].string_or("")) + "\n";
+    return lines;
+  }
+};
+
+void expect_steps(const Explained& explained, std::string_view lines) {
+  cr_assert_eq(explained.steps(), lines, "%s", explained.steps().c_str());
+}
+
+std::string service(std::string_view name, std::string_view as = {}) {
+  std::string params;
+  ipc::JsonWriter{params}.object().add("service", name).add_if("as", as).end();
+  return params;
+}
+}  // namespace
+
+Test(explain, names_the_rule_that_decides_and_why_those_before_it_did_not) {
+  const Host host{{}, policy};
+  const Explained one{host, service("old", "user:1")};
+  expect_steps(one,
+               "redirect old: pong\n"
+               "route pong: tcp://127.0.0.1:9/pong\n"
+               "rule allow out pong user:1,tcp:127.0.0.1: matches\n");
+  cr_assert_eq(one.text("verdict"), "allow");
+  cr_assert_eq(one.text("helper"), "tcpd");
+  const Explained three{host, service("pong", "user:3")};
+  expect_steps(three,
+               "route pong: tcp://127.0.0.1:9/pong\n"
+               "rule-passed allow out pong user:1,tcp:127.0.0.1: user: client is uid 3, not 1\n"
+               "rule-passed allow out pong user:2,exe:/usr/bin/nc: user: client is uid 3, not 2\n"
+               "rule deny out pong user:3: matches\n");
+  cr_assert_eq(three.text("code"), "DENIED");
+  const Explained two{host, service("pong", "user:2,exe:/bin/false")};
+  cr_assert_neq(two.steps().find("exe: executable is /bin/false, not /usr/bin/nc"), std::string::npos, "%s",
+                two.steps().c_str());
+}
+
+Test(explain, leaves_open_what_only_the_resolved_address_decides) {
+  const Host host{{}, policy};
+  const Explained named{host, service("named", "user:1")};
+  cr_assert_neq(named.steps().find("undecided far.example.com: "), std::string::npos, "%s",
+                named.steps().c_str());
+  const Explained both{host, service("both", "user:1")};
+  cr_assert_neq(both.steps().find("rule allow out pong user:1,tcp:127.0.0.1: matches"), std::string::npos,
+                "localhost is an address: %s", both.steps().c_str());
+}
+
+Test(explain, says_what_audit_would_deny_and_lets_it_through_and_counts_one_hit_for_one_request) {
+  const Host host{{}, policy};
+  const Explained tried{host, service("tried", "user:9")};
+  cr_assert_eq(tried.text("verdict"), "allow");
+  cr_assert_eq(tried.answer.result()["would_deny"]["text"].string_or(""), "audit out tried *");
+  auto door = host.door();
+  cr_assert_eq(door.call("connect", service("tried")).word(), "UNREACHABLE", "it is let through");
+  const auto rules = door.call("rules", "{}");
+  cr_assert_eq(rules.result()["rules"].at(3)["hits"].integer_or(0), 1, "%s", rules.text.c_str());
+}
+
+Test(explain, of_connections_from_outside_judges_the_name_behind_the_redirect) {
+  const Host host{{}, policy};
+  kit::Offer offer{host, "realweb"};
+  const Explained partner{host, R"({"service":"web","direction":"in","from":"tls:www.example.com"})"};
+  cr_assert_eq(partner.text("verdict"), "allow", "%s", partner.answer.text.c_str());
+  cr_assert_eq(partner.text("opened"), "realweb");
+  const Explained stranger{host, R"({"service":"web","direction":"in","from":"tcp:10.1.2.3"})"};
+  cr_assert_eq(stranger.answer.result()["rule"]["text"].string_or(""), "deny in realweb tcp:10.0.0.0/8");
+}
+
+Test(explain, comes_to_the_same_decision_as_the_request) {
+  const Host host{{}, policy};
+  auto door = host.door();
+  for (const auto* name : {"old", "pong", "tried", "secret", "both", "nobody", "plumberd", "a..b"}) {
+    const Explained explained{host, service(name)};
+    const auto asked = door.call("connect", R"({"decision":true,"service":")" + std::string(name) + R"("})");
+    const auto decision = asked.message->error_data["decision"];
+    if (!decision.exists()) continue;  // refused before it was one
+    for (const auto* member : {"verdict", "opened", "peer", "reason"})
+      cr_assert_eq(explained.text(member), decision[member].string_or(""), "%s: %s", name, member);
+    cr_assert_eq(explained.answer.result()["rule"]["text"].string_or(""),
+                 decision["rule"]["text"].string_or(""));
+  }
+}
