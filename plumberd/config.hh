@@ -21,9 +21,10 @@ struct Route {
       targets{};      ///< URIs or service names, tried in order; `{service}` stands for the name
   unsigned warm = 0;  ///< spare connections held ready
   std::optional<Milliseconds> timeout{};
-  std::string source{};   ///< local address to dial from; empty: the kernel's choice
-  std::string profile{};  ///< [tls.NAME]; empty: none
-  std::string at{};       ///< FILE:LINE
+  std::string source{};    ///< local address to dial from; empty: the kernel's choice
+  std::string profile{};   ///< [tls.NAME]; empty: none
+  std::string settings{};  ///< for the helper alone: members of a JSON object, without its braces
+  std::string at{};        ///< FILE:LINE
 };
 
 /// A `[redirects]` entry, a `--redirect`, or a `[[redirect]]` by URI pattern.
@@ -39,6 +40,7 @@ struct Listen {
   std::string service{};  ///< set: raw, all connections are for it; empty: the hop names it
   std::string profile{};
   bool transit = false;
+  std::string settings{};  ///< as a route's
   std::string at{};
 };
 

@@ -1,6 +1,7 @@
 // Redirects, routes, pinned names and listeners of a configuration.
 #include <algorithm>
 
+#include "ipc/json.hh"
 #include "plumberd/draft.hh"
 #include "plumberd/nearest.hh"
 #include "plumberd/uri_pattern.hh"
@@ -75,6 +76,43 @@ void read_uri_redirect(Draft& draft, Fields redirect) {
   add_redirect(draft, std::move(made), redirect.place(*from));
 }
 
+/// Keys that only the helper understands, as members of its settings (udpd(8)).
+class HelperKeys {
+ public:
+  explicit HelperKeys(Fields& fields) : fields_{fields} { writer_.object(); }
+  void duration(std::string_view key) {
+    std::chrono::milliseconds value{0};
+    fields_.duration(key, value);
+    if (value.count() != 0) writer_.add(std::string(key) + "_ms", std::int64_t{value.count()});
+  }
+  void integer(std::string_view key, unsigned least) {
+    unsigned value = least;
+    if (fields_.take(key) == nullptr) return;
+    fields_.integer(key, value, least, 1'000'000);
+    writer_.add(key, std::int64_t{value});
+  }
+  void boolean(std::string_view key) {
+    bool value = false;
+    fields_.boolean(key, value);
+    if (value) writer_.add(key, true);
+  }
+  std::string members() {
+    writer_.end();
+    return text_.substr(1, text_.size() - 2);
+  }
+
+ private:
+  Fields& fields_;
+  std::string text_{};
+  ipc::JsonWriter writer_{text_};
+};
+
+void refuse_udp_keys(Fields& fields, std::initializer_list<std::string_view> keys) {
+  for (const auto key : keys)
+    if (const auto* node = fields.take(key))
+      fields.wrong(*node, quoted(key) + " is for udp:// only; remove it");
+}
+
 Route route_from(Draft& draft, const Document& document, const Node& node, const std::string& name) {
   Route route;
   if (node.kind == Node::Kind::string) route.targets.push_back(node.text);
@@ -87,7 +125,12 @@ Route route_from(Draft& draft, const Document& document, const Node& node, const
   if (timeout.count() != 0) route.timeout = timeout;
   fields.string("source", route.source);
   fields.string("profile", route.profile);
+  HelperKeys own{fields};
+  own.boolean("fragment");
+  route.settings = own.members();
   fields.finish();
+  const auto is_udp = [](const std::string& target) { return target.starts_with("udp://"); };
+  if (std::ranges::none_of(route.targets, is_udp)) refuse_udp_keys(fields, {"fragment"});
   if (!route.source.empty() && !ipc::parse_address(route.source))
     fields.wrong(*fields.take("source"), quoted(route.source) + " is no IP address; write one of this host");
   if (!route.profile.empty())
@@ -190,6 +233,19 @@ void add_listen(Draft& draft, Listen listen, const Place& place) {
   draft.config.listens.push_back(std::move(listen));
 }
 
+namespace {
+std::string listen_settings(Fields& fields, bool is_udp) {
+  HelperKeys own{fields};
+  own.duration("relay_idle");
+  own.integer("flows", 1);
+  own.integer("flows_per_prefix", 1);
+  own.integer("direct_flows", 0);
+  own.boolean("fragment");
+  if (!is_udp) refuse_udp_keys(fields, {"flows", "flows_per_prefix", "direct_flows", "fragment"});
+  return own.members();
+}
+}  // namespace
+
 void read_listens(Draft& draft, const Document& document, Fields& root) {
   const auto* list = root.take("listen");
   if (list == nullptr) return;
@@ -200,6 +256,7 @@ void read_listens(Draft& draft, const Document& document, Fields& root) {
     fields.string("service", listen.service);
     fields.string("profile", listen.profile);
     fields.boolean("transit", listen.transit);
+    listen.settings = listen_settings(fields, listen.uri.starts_with("udp://"));
     fields.finish();
     const auto* uri = fields.take("uri");
     if (uri == nullptr) {

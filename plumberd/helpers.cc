@@ -129,12 +129,14 @@ void Helpers::release_all() {
   Helper::forget_processes(loop_);
 }
 
-std::string helper_settings(const Config& config, std::string_view source, std::string_view profile) {
+std::string helper_settings(const Config& config, std::string_view source, std::string_view profile,
+                            std::string_view own) {
   std::string text;
   ipc::JsonWriter json{text};
   json.object()
       .add("hop_timeout_ms", std::int64_t{config.limits.hop_timeout.count()})
       .add_if("source", source);
+  if (!own.empty()) json.raw(own);
   const auto found = config.profiles.find(profile);
   if (found != config.profiles.end() && found->second.size() > 2)
     json.raw(std::string_view(found->second).substr(1, found->second.size() - 2));

@@ -58,8 +58,9 @@ class Helpers {
   ipc::Timer sweep_;
 };
 
-/// What the helper is told for a dial or a listener: hop_timeout_ms, source, and the members of the profile.
-/// JSON object text.
-std::string helper_settings(const Config& config, std::string_view source, std::string_view profile);
+/// What the helper is told for a dial or a listener: hop_timeout_ms, source, `own`, which are members
+/// already, and the members of the profile. JSON object text.
+std::string helper_settings(const Config& config, std::string_view source, std::string_view profile,
+                            std::string_view own);
 
 }  // namespace plumberd

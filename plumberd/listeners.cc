@@ -29,9 +29,9 @@ struct Listeners::Preparation {
 void Listeners::prepare(const Config& config, const HelperSet& helpers, Done done) {
   auto preparation = std::make_shared<Preparation>(Preparation{.done = std::move(done)});
   for (auto& [id, open] : open_) open.wanted = open.fresh = false;
-  make_room(helpers);
+  make_room(config, helpers);
   for (const auto& listen : config.listens) {
-    const auto settings = helper_settings(config, "", listen.profile);
+    const auto settings = helper_settings(config, "", listen.profile, listen.settings);
     const auto kept = std::ranges::find_if(open_, [&](const auto& entry) {
       return !entry.second.wanted && same(entry.second.listen, listen) && entry.second.settings == settings &&
              entry.second.helper == helpers.first_for_scheme(scheme_of(listen.uri));
@@ -45,10 +45,21 @@ void Listeners::prepare(const Config& config, const HelperSet& helpers, Done don
   settle(preparation);
 }
 
-/// A helper whose entry has changed must let go of its ports before the one in its place can have them.
-void Listeners::make_room(const HelperSet& helpers) {
+/// Whether its port is wanted by another helper, or by a listener of other settings.
+bool Listeners::has_successor(const Open& open, const Config& config, const HelperSet& helpers) {
+  if (open.helper != helpers.first_for_scheme(scheme_of(open.listen.uri))) return true;
+  if (port_of(open.listen.uri) == 0) return false;
+  return std::ranges::any_of(config.listens, [&](const Listen& listen) {
+    return listen.uri == open.listen.uri &&
+           !(same(open.listen, listen) &&
+             open.settings == helper_settings(config, "", listen.profile, listen.settings));
+  });
+}
+
+/// A port must be let go of before the one in its place can have it.
+void Listeners::make_room(const Config& config, const HelperSet& helpers) {
   for (auto& [id, open] : open_) {
-    if (open.helper == helpers.first_for_scheme(scheme_of(open.listen.uri))) continue;
+    if (!has_successor(open, config, helpers)) continue;
     open.helper->unlisten(id);
     open.away = true;
   }
@@ -79,7 +90,7 @@ void Listeners::open_one(const Config& config, const Listen& listen, const Helpe
     return;
   }
   const auto id = next_id_++;
-  const auto settings = helper_settings(config, "", listen.profile);
+  const auto settings = helper_settings(config, "", listen.profile, listen.settings);
   open_[id] = Open{{.listen = listen, .scheme = scheme_of(listen.uri)}, settings, {}, helper};
   ++preparation->waiting;
   helper->listen(id, listen, settings, [this, id, preparation](ipc::Result<std::string> actual) {

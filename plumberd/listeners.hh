@@ -40,13 +40,14 @@ class Listeners {
     Helper* helper = nullptr;
     bool wanted = true;
     ipc::Timer again{};
-    bool away = false;  ///< closed, so that the helper's successor can listen there
+    bool away = false;  ///< closed, so that its successor can listen there
     bool fresh = true;  ///< opened by the preparation under way
   };
   struct Preparation;
   void open_one(const Config& config, const Listen& listen, const HelperSet& helpers,
                 const std::shared_ptr<Preparation>& preparation);
-  void make_room(const HelperSet& helpers);
+  static bool has_successor(const Open& open, const Config& config, const HelperSet& helpers);
+  void make_room(const Config& config, const HelperSet& helpers);
   void reopen(std::uint64_t id, Open& open);
   void settle(const std::shared_ptr<Preparation>& preparation);
   ipc::Loop& loop_;

@@ -40,9 +40,9 @@ DialOrder order_for(const Config& config, const Ask& ask, const Target& target, 
   if (!target.uri.service.empty()) order.service = target.service;
   order.addresses = judged.addresses;
   order.judge = judged.resolve;
-  const bool plain = target.route == nullptr;
-  order.settings = helper_settings(config, plain ? "" : target.route->source,
-                                   plain ? std::string_view{} : target.route->profile);
+  static const Route plain;
+  const auto& route = target.route == nullptr ? plain : *target.route;
+  order.settings = helper_settings(config, route.source, route.profile, route.settings);
   return order;
 }
 /// Why each rule that nearly matched did not, and which one decided.

@@ -72,7 +72,7 @@ void WarmPools::top_up(Pool& pool) {
 DialOrder WarmPools::order_for(const Pool& pool, const ipc::Uri& uri) const {
   auto config = router_.config;
   DialOrder order{.uri = pool.uri, .deadline = config->limits.request_timeout};
-  order.settings = helper_settings(*config, pool.route->source, pool.route->profile);
+  order.settings = helper_settings(*config, pool.route->source, pool.route->profile, pool.route->settings);
   if (uri.address) order.addresses = {ipc::to_string(*uri.address)};
   order.judge = !uri.address && !uri.is_localhost();
   Facts own;

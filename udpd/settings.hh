@@ -1,4 +1,4 @@
-// What the router's `settings` say to udpd (udpd(8), "SETTINGS").
+// What the router's `settings` say to udpd (udpd(8), "LIMITS").
 #pragma once
 #include "ipc/helper.hh"
 #include "udpd/socket.hh"

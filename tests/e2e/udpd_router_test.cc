@@ -100,6 +100,32 @@ Test(udpd_router, a_raw_peers_first_datagrams_come_with_its_socket) {
   expect_passed(service.borrow(), peer.borrow(), "answer");
 }
 
+Test(udpd_router, limits_of_the_configuration_hold_and_a_reload_changes_them_on_the_same_port) {
+  const auto port = std::to_string(port_of(udp_socket().borrow()));
+  const auto config = [&](int direct) {
+    return "rules = [\"allow in dns udp:127.0.0.0/8\"]\n[[listen]]\nuri = \"udp://127.0.0.1:" + port +
+           "\"\nservice = \"dns\"\ndirect_flows = " + std::to_string(direct) + "\n";
+  };
+  const Host host{{}, config(0)};
+  Offer offer{host, "dns"};
+  const auto path_of_next = [&](const ipc::Fd& peer) {
+    send_datagram(peer.borrow(), "x");
+    auto datagram = offer.wire().receive();
+    cr_assert(datagram.message && datagram.message->method == "accepted", "%s", datagram.text.c_str());
+    int domain = 0;
+    socklen_t size = sizeof domain;
+    const auto socket = datagram.take_fd();
+    ::getsockopt(socket.borrow(), SOL_SOCKET, SO_DOMAIN, &domain, &size);
+    return domain == AF_UNIX ? "relay" : "direct";
+  };
+  cr_assert_str_eq(path_of_next(udp_to(host.port())), "relay");
+  host.write_config(config(10));
+  auto door = host.door();
+  cr_assert(door.call("reload", "{}").word().empty());
+  cr_assert_eq(std::to_string(host.port()), port);
+  cr_assert_str_eq(path_of_next(udp_to(host.port())), "direct");
+}
+
 Test(udpd_router, broadcast_and_multicast_need_a_rule_that_names_the_address) {
   for (const std::string address : {"255.255.255.255", "224.0.0.251"}) {
     const Host plain{{"--allow", "out", "mdns", "udp"}};

@@ -169,6 +169,32 @@ expect = "allow"
   cr_assert(config->limits.requests_per_second == 5 && config->limits.hop_timeout.count() == 250);
 }
 
+Test(config, what_only_a_helper_understands_becomes_its_settings) {
+  const auto config = good(R"([routes]
+names = { target = "udp://192.0.2.53:53", fragment = true }
+[[listen]]
+uri = "udp://127.0.0.1:9000"
+flows = 100
+flows_per_prefix = 10
+direct_flows = 0
+relay_idle = "90s"
+fragment = true
+[[listen]]
+uri = "tcp://127.0.0.1:9000"
+relay_idle = "1h"
+)");
+  cr_assert_eq(config->routes.at("names").settings, R"("fragment":true)");
+  cr_assert_eq(config->listens[0].settings,
+               R"("relay_idle_ms":90000,"flows":100,"flows_per_prefix":10,"direct_flows":0,"fragment":true)");
+  cr_assert_eq(config->listens[1].settings, R"("relay_idle_ms":3600000)");
+  refused(
+      "[[listen]]\nuri = \"tcp://127.0.0.1:9000\"\nflows = 5\n[routes]\na = { target = \"tcp://h/a\", "
+      "fragment = true }\n[[listen]]\nuri = \"udp://127.0.0.1:9000\"\nflows = 0\n",
+      {"p.toml:3:9: error: \"flows\" is for udp:// only; remove it",
+       "\"fragment\" is for udp:// only; remove it",
+       "p.toml:8:9: error: \"flows\" must be a number of 1 to"});
+}
+
 Test(config, all_errors_are_reported_in_one_pass_with_place_line_and_remedy) {
   refused(
       "rules = [\n  \"alow in a *\",\n  \"deny in * *\",\n  \"allow in b tls:x.example\",\n]\n"
