@@ -144,7 +144,7 @@ $(bin)/ipc-c-test: tests/e2e/capi.c libipc/include/ipc/ipc.h $(lib)/libipc.so
 	$(Q)$(CXX) $(ldflags-$(variant)) $(obj)/tests/e2e/capi.o -L$(lib) -lipc -Wl,-rpath,'$$ORIGIN/../lib' -o $@
 
 # --- first contact
-build_packages := g++ make libuv1-dev liburiparser-dev libssl-dev libtoml11-dev rapidjson-dev libcli11-dev libfmt-dev libspdlog-dev
+build_packages := g++ make libuv1-dev liburiparser-dev libssl-dev libtoml11-dev libcli11-dev libfmt-dev libspdlog-dev
 demo_packages  := $(build_packages) redis-server python3
 check_packages := $(build_packages) libcriterion-dev clang-16 libclang-rt-16-dev clang-format-16 llvm-16 python3 redis-server openssl openssh-client socat dnsmasq-base bind9-dnsutils \
   gnutls-bin curl nginx-light stunnel4 haproxy

@@ -35,7 +35,8 @@ std::vector<std::string> step_row(std::size_t number, ipc::JsonView step) {
 std::string steps_of(ipc::JsonView decision) {
   std::vector<std::vector<std::string>> rows;
   const auto steps = decision["steps"];
-  for (std::size_t i = 0; i < steps.size(); ++i) rows.push_back(step_row(i + 1, steps.at(i)));
+  if (!steps.is_array()) return {};
+  for (const auto step : steps) rows.push_back(step_row(rows.size() + 1, step));
   return aligned(rows);
 }
 

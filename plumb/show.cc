@@ -25,8 +25,7 @@ std::string section(const std::string& title, const Rows& rows) {
 
 Rows service_rows(ipc::JsonView services, const std::string& indent) {
   Rows rows;
-  for (std::size_t i = 0; i < services.size(); ++i) {
-    const auto service = services.at(i);
+  for (const auto service : services) {
     const auto owner = service["owner"].integer();
     rows.push_back({indent + shown(service["name"]), owner ? user_name(*owner) : shown(service["owner"]),
                     service["guarded"].boolean_or(false) ? "guarded" : "unguarded"});
@@ -36,8 +35,7 @@ Rows service_rows(ipc::JsonView services, const std::string& indent) {
 
 Rows listener_rows(ipc::JsonView listeners) {
   Rows rows;
-  for (std::size_t i = 0; i < listeners.size(); ++i) {
-    const auto listener = listeners.at(i);
+  for (const auto listener : listeners) {
     const bool raw = listener["service"].is_string();
     rows.push_back({"  " + shown(listener["actual"]), raw ? "for " + shown(listener["service"]) : "hop"});
   }
@@ -46,8 +44,7 @@ Rows listener_rows(ipc::JsonView listeners) {
 
 Rows helper_rows(ipc::JsonView helpers) {
   Rows rows;
-  for (std::size_t i = 0; i < helpers.size(); ++i) {
-    const auto helper = helpers.at(i);
+  for (const auto helper : helpers) {
     rows.push_back({"  " + shown(helper["name"]), joined(helper["schemes"]), shown(helper["state"]),
                     "pid " + shown(helper["pid"]), shown(helper["restarts"]) + " restarts"});
   }
@@ -121,11 +118,11 @@ int run_rules(const Request& request) {
     const auto asked = ask_router(request, "rules", "{\"offset\":" + std::to_string(offset) + "}");
     if (!asked.ok()) return fail_with(request, asked);
     const auto result = asked.answer->message.result;
-    for (std::size_t i = 0; i < result["rules"].size(); ++i) {
+    for (const auto rule : result["rules"]) {
       if (request.json)
-        json.raw(result["rules"].at(i).text());
+        json.raw(rule.text());
       else
-        rows.push_back(rule_row(result["rules"].at(i)));
+        rows.push_back(rule_row(rule));
     }
     const auto next = result["next"].integer_or(-1);
     offset = next > offset ? next : -1;

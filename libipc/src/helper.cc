@@ -37,8 +37,8 @@ Result<std::vector<Address>> allowed_of(Result<Channel::Incoming> answer, const 
   if (!answer) return std::unexpected(std::move(answer).error());
   const auto list = answer->message.result["allowed"];
   std::vector<Address> allowed;
-  for (std::size_t i = 0; i < list.size(); ++i) {
-    const auto address = parse_address(list.at(i).string_or(""));
+  for (const auto element : list) {
+    const auto address = parse_address(element.string_or(""));
     if (address && std::ranges::find(asked, *address) != asked.end()) allowed.push_back(*address);
   }
   if (allowed.empty()) return fail(Word::denied, "no address of the name may be connected to");

@@ -30,8 +30,8 @@ Result<std::vector<Address>> addresses_of(JsonView list) {
   std::vector<Address> addresses;
   if (!list.exists()) return addresses;
   if (!list.is_array() || list.size() == 0) return fail(Word::bad_request, "addresses is no array or empty");
-  for (std::size_t i = 0; i < list.size(); ++i) {
-    const auto address = parse_address(list.at(i).string_or(""));
+  for (const auto element : list) {
+    const auto address = parse_address(element.string_or(""));
     if (!address) return fail(Word::bad_request, "addresses holds something that is no address");
     addresses.push_back(*address);
   }

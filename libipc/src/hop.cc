@@ -24,12 +24,8 @@ constexpr int deepest_claims = 8;
 bool is_deeper(JsonView value, int levels) {
   if (!value.is_object() && !value.is_array()) return false;
   if (levels == 0) return true;
-  for (std::size_t i = 0; i < value.size(); ++i)
-    if (is_deeper(value.at(i), levels - 1)) return true;
-  if (value.is_object())
-    for (const auto& key : value.keys())
-      if (is_deeper(value[key], levels - 1)) return true;
-  return false;
+  return std::ranges::any_of(value.begin(), value.end(),
+                             [&](JsonView inner) { return is_deeper(inner, levels - 1); });
 }
 
 Result<Hop> decode_json(std::string_view payload) {

@@ -16,8 +16,7 @@ Test(failover, goes_on_to_the_next_target) {
   cr_assert(answer.take_fd());
   const auto steps = answer.result()["decision"]["steps"];
   bool failed_over = false;
-  for (std::size_t i = 0; i < steps.size(); ++i)
-    failed_over |= steps.at(i)["kind"].string_or("") == "failover";
+  for (const auto step : steps) failed_over |= step["kind"].string_or("") == "failover";
   cr_assert(failed_over);
 }
 

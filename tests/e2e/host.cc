@@ -41,7 +41,7 @@ std::int64_t Host::sessions() const { return status().result()["sessions"].integ
 std::uint16_t Host::port() const {
   auto wire = door();
   auto answer = wire.call("status", "{}");
-  const std::string actual{answer.result()["listeners"].at(0)["actual"].string_or("")};
+  const std::string actual{(*answer.result()["listeners"].begin())["actual"].string_or("")};
   return static_cast<std::uint16_t>(std::stoul(actual.substr(actual.rfind(':') + 1)));
 }
 
@@ -57,9 +57,9 @@ Wire::Datagram Host::status() const {
 pid_t Host::helper(std::string_view name) const {
   auto answer = status();
   const auto helpers = answer.result()["helpers"];
-  for (std::size_t i = 0; i < helpers.size(); ++i)
-    if (helpers.at(i)["name"].string_or("") == name && helpers.at(i)["pid"].integer_or(0) > 0)
-      return static_cast<pid_t>(helpers.at(i)["pid"].integer_or(0));
+  for (const auto helper : helpers)
+    if (helper["name"].string_or("") == name && helper["pid"].integer_or(0) > 0)
+      return static_cast<pid_t>(helper["pid"].integer_or(0));
   give_up("the helper " + std::string(name) + " does not run");
 }
 

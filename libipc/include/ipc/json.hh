@@ -1,7 +1,7 @@
 // JSON for our wires (RFC 8259), strict and bounded: no duplicate keys, at most 16 levels, valid UTF-8.
 #pragma once
 #include <cstdint>
-#include <initializer_list>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
@@ -55,17 +55,51 @@ class JsonWriter {
   bool after_key_ = false;
 };
 
-class JsonDocument;
+namespace detail {
+/// One value of a document, or a member's key. What it contains follows it: `span` nodes are it and all that,
+/// so that its next sibling is `span` further on.
+struct JsonNode {
+  enum class Kind : std::uint8_t { null, boolean, number, string, array, object };
+  const char* text;    ///< of a string, unescaped; of a number or literal as it was written
+  std::uint32_t size;  ///< of `text`; of an array or object: how many elements or members
+  std::uint32_t span : 28;
+  Kind kind : 4;
+};
+}  // namespace detail
 
 /// A value inside a document, which must outlive it. Asking for a member of what is no object finds nothing.
 class JsonView {
  public:
+  /// Walks over the elements of an array, or over keys and values of an object in turn.
+  class Iterator {
+   public:
+    using value_type = JsonView;
+    using difference_type = std::ptrdiff_t;
+    Iterator() = default;
+    JsonView operator*() const { return JsonView{node_}; }
+    Iterator& operator++() {
+      node_ += node_->span;
+      return *this;
+    }
+    Iterator operator++(int) {
+      const auto before = *this;
+      node_ += node_->span;
+      return before;
+    }
+    bool operator==(const Iterator&) const = default;
+
+   private:
+    friend class JsonView;
+    explicit Iterator(const detail::JsonNode* node) : node_{node} {}
+    const detail::JsonNode* node_ = nullptr;
+  };
+
   JsonView() = default;
-  bool exists() const { return value_ != nullptr; }
-  bool is_object() const;
-  bool is_array() const;
-  bool is_string() const;
-  bool is_null() const;
+  bool exists() const { return node_ != nullptr; }
+  bool is_object() const { return is(Kind::object); }
+  bool is_array() const { return is(Kind::array); }
+  bool is_string() const { return is(Kind::string); }
+  bool is_null() const { return is(Kind::null); }
   JsonView operator[](std::string_view name) const;
   std::optional<std::string_view> string() const;
   std::optional<std::int64_t> integer() const;
@@ -75,32 +109,40 @@ class JsonView {
   std::string_view string_or(std::string_view otherwise) const { return string().value_or(otherwise); }
   std::int64_t integer_or(std::int64_t otherwise) const { return integer().value_or(otherwise); }
   bool boolean_or(bool otherwise) const { return boolean().value_or(otherwise); }
-  std::size_t size() const;                  ///< of an array
-  JsonView at(std::size_t index) const;      ///< of an array
+  std::size_t size() const { return is_array() ? node_->size : 0; }  ///< of an array
+  Iterator begin() const { return Iterator{is_container() ? node_ + 1 : node_}; }
+  Iterator end() const { return Iterator{is_container() ? node_ + node_->span : node_}; }
   std::vector<std::string> strings() const;  ///< the strings of an array
   Labels labels() const;                     ///< the string members of an object
   std::vector<std::string> keys() const;     ///< of an object
-  std::string text() const;                  ///< written out again
+  std::string text() const;                  ///< written out again, numbers as they were
 
  private:
   friend class JsonDocument;
-  explicit JsonView(const void* value) : value_{value} {}
-  const void* value_ = nullptr;
+  using Kind = detail::JsonNode::Kind;
+  explicit JsonView(const detail::JsonNode* node) : node_{node} {}
+  bool is(Kind kind) const { return exists() && node_->kind == kind; }
+  bool is_container() const { return is_array() || is_object(); }
+  std::string_view raw() const { return {node_->text, node_->size}; }
+  void write(JsonWriter& writer) const;
+  const detail::JsonNode* node_ = nullptr;
 };
 
 class JsonDocument {
  public:
   /// BAD_REQUEST with the place of the error; nothing is kept of `text`.
   static Result<JsonDocument> parse(std::string_view text);
-  JsonDocument(JsonDocument&&) noexcept;
-  JsonDocument& operator=(JsonDocument&&) noexcept;
+  JsonDocument(JsonDocument&&) noexcept = default;
+  JsonDocument& operator=(JsonDocument&& from) noexcept;
+  /// Wipes its text: it may hold a secret.
   ~JsonDocument();
-  JsonView root() const;
+  JsonView root() const { return JsonView{nodes_.data()}; }
 
  private:
-  struct Body;
-  explicit JsonDocument(std::unique_ptr<Body> body);
-  std::unique_ptr<Body> body_;
+  JsonDocument() = default;
+  std::unique_ptr<char[]> text_;  ///< in which the strings are
+  std::size_t size_ = 0;          ///< of it
+  std::vector<detail::JsonNode> nodes_;
 };
 
 }  // namespace ipc
