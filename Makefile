@@ -38,11 +38,10 @@ endif
 flags := $(defines) $(warnings) $(cxxflags-$(variant)) -fPIC -fvisibility-inlines-hidden -I. -Ilibipc/include $(EXTRA)
 
 libs-ipc      := -luv -luriparser -lfmt
-libs-plumberd := -lspdlog
 libs-tlsd     := -lssl -lcrypto
 libs-udpd     := -lcrypto
 libs-plumb    := -lssl -lcrypto
-libs-tests    := -lcriterion -lspdlog -lssl -lcrypto
+libs-tests    := -lcriterion -lssl -lcrypto
 
 objects   = $(patsubst %.cc,$(obj)/%.o,$(wildcard $(1)/*.cc))
 parts     = $(filter-out %/main.o,$(call objects,$(1)))
@@ -94,7 +93,7 @@ $(bin)/fuzz-lookup: $(call parts,plumberd)
 $(bin)/fuzz-%: $(obj)/tests/fuzz/%.o $(policy_objs) $(lib)/libipc.a
 	@mkdir -p $(@D)
 	$(Q)echo "  LINK $@"
-	$(Q)$(CXX) $(ldflags-$(variant)) $^ $(libs-plumberd) $(libs-ipc) -pthread -o $@
+	$(Q)$(CXX) $(ldflags-$(variant)) $^ $(libs-ipc) -pthread -o $@
 .SECONDARY: $(patsubst %,$(obj)/tests/fuzz/%.o,$(fuzz_names))
 endif
 .PHONY: $(addprefix fuzz-,$(fuzz_names))
@@ -124,7 +123,7 @@ $(bin)/bench-once: tests/bench/tls/once.c libipc/include/ipc/ipc.h $(lib)/libipc
 $(bin)/judge-bench: $(obj)/tests/bench/judge_bench.o $(policy_objs) $(lib)/libipc.a
 	@mkdir -p $(@D)
 	$(Q)echo "  LINK $@"
-	$(Q)$(CXX) $(ldflags-$(variant)) $^ $(libs-plumberd) $(libs-ipc) -pthread -o $@
+	$(Q)$(CXX) $(ldflags-$(variant)) $^ $(libs-ipc) -pthread -o $@
 .PHONY: bench bench-peers bench-judge
 bench-judge: $(bin)/judge-bench
 	$(bin)/judge-bench
@@ -144,7 +143,7 @@ $(bin)/ipc-c-test: tests/e2e/capi.c libipc/include/ipc/ipc.h $(lib)/libipc.so
 	$(Q)$(CXX) $(ldflags-$(variant)) $(obj)/tests/e2e/capi.o -L$(lib) -lipc -Wl,-rpath,'$$ORIGIN/../lib' -o $@
 
 # --- first contact
-build_packages := g++ make libuv1-dev liburiparser-dev libssl-dev libtoml11-dev libcli11-dev libfmt-dev libspdlog-dev
+build_packages := g++ make libuv1-dev liburiparser-dev libssl-dev libtoml11-dev libcli11-dev libfmt-dev
 demo_packages  := $(build_packages) redis-server python3
 check_packages := $(build_packages) libcriterion-dev clang-16 libclang-rt-16-dev clang-format-16 llvm-16 python3 redis-server openssl openssh-client socat dnsmasq-base bind9-dnsutils \
   gnutls-bin curl nginx-light stunnel4 haproxy

@@ -11,7 +11,7 @@ namespace {
 std::string explain_params(const Request& request) {
   std::string params;
   ipc::JsonWriter json{params};
-  json.object().add(request.is_uri() ? "uri" : "service", request.subject);
+  json.object().add(std::string_view(request.is_uri() ? "uri" : "service"), request.subject);
   const auto networkd = request.networkd ? request.networkd : ipc::environment_networkd();
   if (networkd && !request.is_uri() && !request.inbound)
     json.add("networkd", ipc::directives_of(*networkd, request.subject));

@@ -29,7 +29,7 @@ void write_error(ipc::JsonWriter& json, const ipc::Error& failure, ipc::JsonView
   json.add("code", to_string(failure.word)).add("message", failure.text);
   json.add_if("rule", failure.rule).add_if("at", failure.at);
   if (failure.far) json.add("far", true);
-  for (const char* more : {"decision", "errors", "retry_after_ms"})
+  for (const std::string_view more : {"decision", "errors", "retry_after_ms"})
     if (data[more].exists()) json.key(more).raw(data[more].text());
   json.end().end();
 }

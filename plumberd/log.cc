@@ -1,7 +1,10 @@
 #include "plumberd/log.hh"
 
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
 
 #include "ipc/json.hh"
 
@@ -17,15 +20,22 @@ std::string_view journal_prefix(LogLevel level) {
   constexpr std::string_view prefixes[] = {"<7>", "<6>", "<4>", "<3>"};
   return prefixes[static_cast<std::size_t>(level)];
 }
-}  // namespace
 
-Log::Log(LogLevel level, LogFormat format) : level_{level}, format_{format} {
-  logger_ = std::make_shared<spdlog::logger>("plumberd", std::make_shared<spdlog::sinks::stderr_sink_st>());
-  logger_->set_level(spdlog::level::trace);
-  logger_->set_pattern(format == LogFormat::text ? "%Y-%m-%dT%H:%M:%S.%e%z %v" : "%v");
+std::string formatted(const std::tm& time, const char* format) {
+  std::array<char, 32> text;
+  return {text.data(), std::strftime(text.data(), text.size(), format, &time)};
 }
 
-Log::~Log() = default;
+/// Whoever reads the log may be gone; the router goes on.
+void write_all(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const auto written = ::write(fd, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return;
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+}  // namespace
 
 void Log::say(LogLevel level, std::string_view text) {
   if (!shows(level)) return;
@@ -38,10 +48,24 @@ void Log::say(LogLevel level, std::string_view text) {
 
 void Log::line(LogLevel level, std::string_view text, bool always) {
   if (!always && !shows(level)) return;
-  if (format_ == LogFormat::journal) {
-    logger_->info("{}{}", journal_prefix(level), text);
-  } else {
-    logger_->info("{}", text);
+  buffer_.clear();
+  if (format_ == LogFormat::text) add_time();
+  if (format_ == LogFormat::journal) buffer_ += journal_prefix(level);
+  (buffer_ += text) += '\n';
+  write_all(STDERR_FILENO, buffer_);
+}
+
+/// RFC 3339 in local time with milliseconds; the calendar is asked once a second.
+void Log::add_time() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+  if (const std::time_t second = ms / 1000; second != std::exchange(second_, second)) {
+    std::tm parts{};
+    ::localtime_r(&second, &parts);
+    date_ = formatted(parts, "%Y-%m-%dT%H:%M:%S.");
+    zone_ = formatted(parts, "%z ").insert(3, ":");
   }
+  const fmt::format_int thousandths{ms % 1000 + 1000};
+  ((buffer_ += date_) += std::string_view(thousandths.data() + 1, 3)) += zone_;
 }
 }  // namespace plumberd

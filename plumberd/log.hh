@@ -1,14 +1,11 @@
 // What the router says on stderr: text, JSON or journald's prefix, one line each.
 #pragma once
-#include <memory>
+#include <chrono>
+#include <ctime>
 #include <string>
 #include <string_view>
 
 #include "ipc/error.hh"
-
-namespace spdlog {
-class logger;
-}
 
 namespace plumberd {
 
@@ -17,8 +14,7 @@ enum class LogFormat : std::uint8_t { text, json, journal };
 
 class Log {
  public:
-  Log(LogLevel level, LogFormat format);
-  ~Log();
+  Log(LogLevel level, LogFormat format) : level_{level}, format_{format} {}
   void debug(std::string_view text) { say(LogLevel::debug, text); }
   void info(std::string_view text) { say(LogLevel::info, text); }
   void warn(std::string_view text) { say(LogLevel::warn, text); }
@@ -30,9 +26,12 @@ class Log {
   LogFormat format() const { return format_; }
 
  private:
-  std::shared_ptr<spdlog::logger> logger_;
+  void add_time();
   LogLevel level_;
   LogFormat format_;
+  std::string buffer_;  ///< one line, with its end; kept for its memory
+  std::time_t second_ = -1;
+  std::string date_, zone_;  ///< of `second_`, in local time
 };
 
 }  // namespace plumberd

@@ -39,17 +39,6 @@ std::string escaped(std::string_view text) {
   return out;
 }
 
-/// In one step: messages are made of little else.
-void append_quoted(std::string& out, std::string_view text) {
-  const auto before = out.size();
-  out.resize_and_overwrite(before + text.size() + 2, [&](char* data, std::size_t size) {
-    data[before] = '"';
-    std::copy(text.begin(), text.end(), data + before + 1);
-    data[size - 1] = '"';
-    return size;
-  });
-}
-
 /// JSON text is UTF-8: bytes that are not become \xNN, visibly.
 std::string repaired(std::string_view text) {
   constexpr std::string_view hex = "0123456789abcdef";
@@ -67,7 +56,7 @@ std::string repaired(std::string_view text) {
 }  // namespace
 
 void JsonWriter::separate() {
-  if (!first_ && !after_key_ && depth_ > 0) out_ += ',';
+  if (needs_comma()) out_ += ',';
   first_ = after_key_ = false;
 }
 
@@ -88,22 +77,35 @@ JsonWriter& JsonWriter::end() {
   return *this;
 }
 
-JsonWriter& JsonWriter::key(std::string_view name) {
-  string(name);
-  out_ += ':';
+/// `plain`, in quotes, with a comma before it where one is due; in one step, as messages are made of little else.
+void JsonWriter::quote(std::string_view plain, char behind) {
+  const bool comma = needs_comma();
+  first_ = after_key_ = false;
+  const auto before = out_.size();
+  const auto after = before + plain.size() + 2 + (comma ? 1 : 0) + (behind != 0 ? 1 : 0);
+  out_.resize_and_overwrite(after, [&](char* data, std::size_t size) {
+    char* at = data + before;
+    if (comma) *at++ = ',';
+    *at++ = '"';
+    at = std::copy(plain.begin(), plain.end(), at);
+    *at++ = '"';
+    if (behind != 0) *at = behind;
+    return size;
+  });
+}
+
+void JsonWriter::escape(std::string_view text, char behind) {
+  quote(escaped(is_utf8(text) ? std::string(text) : repaired(text)), behind);
+}
+
+JsonWriter& JsonWriter::key(JsonKey name) {
+  name.is_plain || is_plain(name.text) ? quote(name.text, ':') : escape(name.text, ':');
   after_key_ = true;
   return *this;
 }
 
 JsonWriter& JsonWriter::string(std::string_view value) {
-  separate();
-  if (is_plain(value)) {
-    append_quoted(out_, value);
-  } else if (is_utf8(value)) {
-    append_quoted(out_, escaped(value));
-  } else {
-    append_quoted(out_, escaped(repaired(value)));
-  }
+  is_plain(value) ? quote(value, 0) : escape(value, 0);
   return *this;
 }
 
@@ -129,7 +131,7 @@ JsonWriter& JsonWriter::raw(std::string_view json) {
   return *this;
 }
 
-JsonWriter& JsonWriter::add(std::string_view name, const Labels& labels) {
+JsonWriter& JsonWriter::add(JsonKey name, const Labels& labels) {
   key(name).object();
   for (const auto& [label, value] : labels) add(label, value);
   return end();

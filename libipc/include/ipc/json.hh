@@ -16,6 +16,19 @@ namespace ipc {
 
 using Labels = std::map<std::string, std::string, std::less<>>;
 
+/// The name of a member. Those that stand in the code need no look at whether they must be escaped.
+struct JsonKey {
+  template <std::size_t size>
+  consteval JsonKey(const char (&literal)[size]) : text{literal, size - 1}, is_plain{true} {
+    for (const char c : text)
+      if (c < 0x20 || c == '"' || c == '\\') throw "a key that must be escaped";  // refused by the compiler
+  }
+  JsonKey(std::string_view foreign) : text{foreign} {}
+  JsonKey(const std::string& foreign) : text{foreign} {}
+  std::string_view text;
+  bool is_plain = false;
+};
+
 /// Appends JSON text to a string. Objects and arrays are closed by `end()`; commas are put by themselves.
 class JsonWriter {
  public:
@@ -25,7 +38,7 @@ class JsonWriter {
   JsonWriter& object() { return open('{'); }
   JsonWriter& array() { return open('['); }
   JsonWriter& end();
-  JsonWriter& key(std::string_view name);
+  JsonWriter& key(JsonKey name);
   JsonWriter& string(std::string_view value);
   JsonWriter& number(std::int64_t value);
   JsonWriter& decimal(double value);
@@ -33,14 +46,14 @@ class JsonWriter {
   JsonWriter& null();
   JsonWriter& raw(std::string_view json);  ///< text that is JSON already
   /// key and value in one.
-  JsonWriter& add(std::string_view name, std::string_view value) { return key(name).string(value); }
-  JsonWriter& add(std::string_view name, const char* value) { return key(name).string(value); }
-  JsonWriter& add(std::string_view name, const std::string& value) { return key(name).string(value); }
-  JsonWriter& add(std::string_view name, std::int64_t value) { return key(name).number(value); }
-  JsonWriter& add(std::string_view name, bool value) { return key(name).boolean(value); }
-  JsonWriter& add(std::string_view name, const Labels& labels);
+  JsonWriter& add(JsonKey name, std::string_view value) { return key(name).string(value); }
+  JsonWriter& add(JsonKey name, const char* value) { return key(name).string(value); }
+  JsonWriter& add(JsonKey name, const std::string& value) { return key(name).string(value); }
+  JsonWriter& add(JsonKey name, std::int64_t value) { return key(name).number(value); }
+  JsonWriter& add(JsonKey name, bool value) { return key(name).boolean(value); }
+  JsonWriter& add(JsonKey name, const Labels& labels);
   /// Adds the member only when there is something in it.
-  JsonWriter& add_if(std::string_view name, std::string_view value) {
+  JsonWriter& add_if(JsonKey name, std::string_view value) {
     return value.empty() ? *this : add(name, value);
   }
 
@@ -48,6 +61,9 @@ class JsonWriter {
   static constexpr std::size_t usual_size = 256;
   JsonWriter& open(char bracket);
   void separate();
+  void escape(std::string_view text, char behind);
+  void quote(std::string_view plain, char behind);
+  bool needs_comma() const { return !first_ && !after_key_ && depth_ > 0; }
   std::string& out_;
   std::uint32_t depth_ = 0;
   std::uint64_t arrays_ = 0;  ///< bit per level: it is an array
