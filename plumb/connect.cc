@@ -31,7 +31,8 @@ ipc::Result<ipc::Connection> dial(const Request& request, bool with_decision, bo
 std::string report(const Request& request, const ipc::Connection& connection, double ms) {
   std::string text;
   ipc::JsonWriter json{text};
-  json.object().add(std::string_view(request.is_uri() ? "uri" : "service"), ipc::mask_secrets(request.subject));
+  json.object().add(std::string_view(request.is_uri() ? "uri" : "service"),
+                    ipc::mask_secrets(request.subject));
   json.add("path", connection.path).add("labels", connection.labels).key("ms").decimal(ms);
   if (!connection.decision.empty()) json.key("decision").raw(connection.decision);
   json.end();

@@ -60,10 +60,10 @@ void write_outcome(ipc::JsonWriter& json, const Decision& d) {
   if (d.failed && d.error.far) json.add("far", true);
 }
 
-/// NAME=VALUE; a value with blanks or quotes is quoted, its own quotes escaped.
+/// `name` with its blank and '=', and the value; one with blanks or quotes is quoted, its own quotes escaped.
 void add_field(std::string& out, std::string_view name, std::string_view value) {
   if (value.empty()) return;
-  ((out += ' ') += name) += '=';
+  out += name;
   if (value.find(' ') == value.npos && value.find('"') == value.npos) return static_cast<void>(out += value);
   out += '"';
   for (const char c : value) {
@@ -79,11 +79,11 @@ void add_number(std::string& out, std::string_view name, std::uint64_t value) {
 }
 
 void add_rule_fields(std::string& out, const Decision& d) {
-  add_field(out, "rule", d.rule);
-  add_field(out, "at", d.rule_at);
-  add_field(out, "would-deny", d.audited);
-  add_field(out, "audit-at", d.audited_at);
-  if (d.rule.empty()) add_field(out, "reason", d.reason);
+  add_field(out, " rule=", d.rule);
+  add_field(out, " at=", d.rule_at);
+  add_field(out, " would-deny=", d.audited);
+  add_field(out, " audit-at=", d.audited_at);
+  if (d.rule.empty()) add_field(out, " reason=", d.reason);
 }
 }  // namespace
 
@@ -118,20 +118,20 @@ std::string to_line(const Decision& d) {
   std::string out;
   out.reserve(256);
   ((out += word == "none" ? "fail" : word) += ' ') += to_string(d.direction);
-  add_field(out, "service", ipc::printable(d.asked));
-  if (d.opened != d.asked) add_field(out, "opened", ipc::printable(d.opened));
-  if (d.client.known) add_number(out, "uid", d.client.uid);
-  if (d.client.known) add_number(out, "pid", static_cast<std::uint64_t>(d.client.pid));
-  add_field(out, "peer", ipc::printable(d.peer));
+  add_field(out, " service=", ipc::printable(d.asked));
+  if (d.opened != d.asked) add_field(out, " opened=", ipc::printable(d.opened));
+  if (d.client.known) add_number(out, " uid=", d.client.uid);
+  if (d.client.known) add_number(out, " pid=", static_cast<std::uint64_t>(d.client.pid));
+  add_field(out, " peer=", ipc::printable(d.peer));
   add_rule_fields(out, d);
-  add_field(out, "path", d.path);
-  if (d.failed) add_field(out, "error", ipc::to_string(d.error.word));
+  add_field(out, " path=", d.path);
+  if (d.failed) add_field(out, " error=", ipc::to_string(d.error.word));
   if (d.failed && d.verdict != Decision::Verdict::deny)
-    add_field(out, "message", ipc::printable(d.error.text));
-  add_number(out, "id", d.id);
-  add_number(out, "generation", d.generation);
+    add_field(out, " message=", ipc::printable(d.error.text));
+  add_number(out, " id=", d.id);
+  add_number(out, " generation=", d.generation);
   const auto us = static_cast<std::uint64_t>((d.ms_route + d.ms_judge + d.ms_dial) * 1000);
-  add_number(out, "ms", us / 1000);
+  add_number(out, " ms=", us / 1000);
   const fmt::format_int thousandths{us % 1000 + 1000};
   (out += '.') += std::string_view(thousandths.data() + 1, 3);
   return out;

@@ -50,12 +50,14 @@ bool is_path(std::string_view word) {
   return std::ranges::find(words, word) != words.end();
 }
 
-ipc::Result<Dialled> dialled(ipc::Channel::Incoming incoming, bool ktls) {
-  const auto result = incoming.message.result;
-  Dialled done{.fd = TRY(incoming.take_fd(result["fd"])),
+/// `result`: the members fd, path and labels of a message; `ktls`: whether that path may be taken.
+ipc::Result<Dialled> dialled(ipc::Channel::Incoming& incoming, ipc::JsonView result, bool ktls) {
+  auto fd = TRY(incoming.take_fd(result["fd"]));
+  const auto socket = TRY(inspect_socket(fd.borrow()));
+  Dialled done{.fd = std::move(fd),
+               .socket = socket,
                .path = std::string(result["path"].string_or("direct")),
                .labels = result["labels"].labels()};
-  TRY(check_socket(done.fd.borrow()));
   if (!is_path(done.path))
     return ipc::fail(ipc::Word::bad_request, "path is none of direct, ktls, ktls-relay, relay");
   if (done.path == "ktls" && !ktls)
@@ -160,7 +162,7 @@ void Helper::finish_dial(std::uint64_t id, ipc::Result<ipc::Channel::Incoming> a
     return done(ipc::fail(ipc::Word::internal,
                           "the helper " + spec_.name + " went away while it dialled; try again"));
   if (!answer) return done(std::unexpected(about_helper(std::move(answer).error(), spec_.name)));
-  auto result = dialled(std::move(*answer), found.mapped().order.ktls);
+  auto result = dialled(*answer, answer->message.result, found.mapped().order.ktls);
   if (!result)
     return done(ipc::fail(ipc::Word::internal,
                           "the helper " + spec_.name + " answered a dial wrongly: " + result.error().text));
@@ -247,14 +249,12 @@ void Helper::on_notification(ipc::Channel::Incoming incoming) {
   if (method == "log") return say(params);
   if (method == "relayed") return count_relayed(params);
   if (method != "deliver") return;
-  auto fd = incoming.take_fd(params["fd"]);
-  const auto path = params["path"].string_or("direct");
-  if (fd && (!check_socket(fd->borrow()) || !is_path(path)))
-    fd = ipc::fail(ipc::Word::bad_request, "no connected socket, or a path that is none");
-  if (!fd) return log_.warn(spec_.name + ": deliver: " + fd.error().text);
+  auto connection = dialled(incoming, params, true);
+  if (!connection) return log_.warn(spec_.name + ": deliver: " + connection.error().text);
   hooks_.on_deliver({.token = std::string(params["token"].string_or("")),
-                     .fd = std::move(*fd),
-                     .path = std::string(path),
+                     .fd = std::move(connection->fd),
+                     .socket = connection->socket,
+                     .path = std::move(connection->path),
                      .first = params["first"].text()});
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "ipc/address.hh"
 #include "ipc/channel.hh"
 #include "plumberd/config.hh"
 #include "plumberd/log.hh"
@@ -31,8 +32,15 @@ struct DialOrder {
   std::function<std::vector<std::string>(const std::vector<std::string>&)> on_judge{};
 };
 
+/// What the kernel says of a descriptor that a helper handed in.
+struct PeerSocket {
+  int type = 0;                                                  ///< SOCK_STREAM, ...
+  std::optional<std::pair<ipc::Address, std::uint16_t>> peer{};  ///< empty: a UNIX socket
+};
+
 struct Dialled {
   ipc::Fd fd;
+  PeerSocket socket;
   std::string path;
   ipc::Labels labels;
 };
@@ -58,6 +66,7 @@ struct Relayed {
 struct Delivery {
   std::string token{};
   ipc::Fd fd{};
+  PeerSocket socket{};
   std::string path{};   ///< "direct", "relay", ...
   std::string first{};  ///< JSON array of base64 datagrams that came before the socket; may be empty
 };
@@ -165,13 +174,12 @@ class Helper {
 
 /// The program of a helper of ours: beside the running binary, else in PREFIX/libexec/plumberd.
 std::string find_program(const std::string& name);
-/// Family, type and state of a descriptor that a helper handed in: a connected stream, datagram or seqpacket
-/// socket, INET or UNIX.
-ipc::Result<> check_socket(int fd);
+/// BAD_REQUEST for what is no connected stream, datagram or seqpacket socket, INET or UNIX.
+ipc::Result<PeerSocket> inspect_socket(int fd);
 /// What is promised for tcp, tls, dtls and udp only (other helpers may lead through a proxy): a socket of the
 /// scheme's type which, if it is an internet socket, leads to one of `addresses`, at `port` (0: any). A UNIX
 /// socket is the near end of the helper's own relay.
-ipc::Result<> check_peer(std::string_view scheme, int fd, std::span<const std::string> addresses,
-                         std::uint16_t port);
+ipc::Result<> check_peer(std::string_view scheme, const PeerSocket& socket,
+                         std::span<const std::string> addresses, std::uint16_t port);
 
 }  // namespace plumberd

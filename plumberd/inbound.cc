@@ -173,7 +173,7 @@ void Admissions::deliver(Delivery delivery) {
   if (found.empty()) return router_.log.warn("a helper delivered a connection without a valid token");
   auto& [decision, service, labels, deadline, mark] = found.mapped();
   const std::array judged{label(labels, "peer.address")};
-  auto outcome = check_peer(label(labels, "scheme"), fd.borrow(), judged, 0);
+  auto outcome = check_peer(label(labels, "scheme"), delivery.socket, judged, 0);
   if (outcome) outcome = ipc::set_blocking(fd.borrow(), true);
   if (outcome)
     outcome = router_.registry.deliver(service, fd.borrow(), labels, delivery.first, delivery.path == "ktls");

@@ -107,7 +107,8 @@ Session::~Session() {
 }
 
 void Session::cancel_requests() {
-  for (auto& [id, request] : std::exchange(requests_, {})) request->cancel();
+  for (auto& [id, pending] : std::exchange(requests_, {}))
+    if (pending.request) pending.request->cancel();
 }
 
 bool Session::has_room() {
@@ -172,22 +173,18 @@ void Session::connect(const Incoming& incoming) {
   if (!has_room()) return refuse(incoming, {ipc::Word::busy, "read the descriptors that were sent already"});
   auto ticket = router_.accounts.begin_request(uid(), router_.config->limits, router_.loop.now());
   if (!ticket) return refuse(incoming, ticket.error());
-  const bool with_decision = incoming.message.params["decision"].boolean_or(false);
-  auto held = std::make_shared<Accounts::Ticket>(std::move(*ticket));
-  auto answered = std::make_shared<bool>(false);
-  const auto done = [this, alive = alive_, id, with_decision, held, answered](ipc::Result<Connection> outcome,
-                                                                              const Decision& decision) {
-    *answered = true;
-    if (!*alive) return;
-    connected(id, with_decision, std::move(outcome), decision);
+  requests_.emplace(id, Pending{std::move(*ticket), incoming.message.params["decision"].boolean_or(false)});
+  auto done = [this, alive = alive_, id](ipc::Result<Connection> outcome, const Decision& decision) {
+    if (*alive) connected(id, std::move(outcome), decision);
   };
-  auto request = Request::start(router_, std::move(*ask), Asker{identity_}, done);
-  if (!*answered) requests_.emplace(id, std::move(request));
+  auto request = Request::start(router_, std::move(*ask), Asker{identity_}, std::move(done));
+  if (const auto found = requests_.find(id); found != requests_.end())  // else it is answered already
+    found->second.request = std::move(request);
 }
 
-void Session::connected(const std::string& id, bool with_decision, ipc::Result<Connection> outcome,
-                        const Decision& decision) {
-  requests_.erase(id);
+void Session::connected(const std::string& id, ipc::Result<Connection> outcome, const Decision& decision) {
+  const auto pending = requests_.extract(id);
+  const bool with_decision = !pending.empty() && pending.mapped().with_decision;
   const bool disclose = router_.config->denied_detail || identity_->is_owner();
   if (!outcome) {
     const auto extra = with_decision && disclose ? "\"decision\":" + to_json(decision) : std::string{};

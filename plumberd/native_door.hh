@@ -46,8 +46,7 @@ class Session : public Offerer {
   void refuse(const std::string& id, const ipc::Error& error, std::string extra = {});
   bool is_operator() const;
   void connect(const Incoming& incoming);
-  void connected(const std::string& id, bool with_decision, ipc::Result<Connection> outcome,
-                 const Decision& decision);
+  void connected(const std::string& id, ipc::Result<Connection> outcome, const Decision& decision);
   void serve(const Incoming& incoming);
   void list(const Incoming& incoming);
   void explain(const Incoming& incoming);
@@ -70,7 +69,12 @@ class Session : public Offerer {
   std::set<std::string, std::less<>> takes_ktls_;  ///< names of which it said so
   std::uint64_t lost_events_ = 0;                  ///< since the last one that was sent
   Events::Subscription subscription_;
-  std::unordered_map<std::string, std::shared_ptr<Request>> requests_;  ///< under way, by id
+  struct Pending {
+    Accounts::Ticket ticket;
+    bool with_decision;
+    std::shared_ptr<Request> request{};
+  };
+  std::unordered_map<std::string, Pending> requests_;  ///< under way, by id
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   ipc::Channel channel_;
 };

@@ -188,21 +188,23 @@ void Request::dial(const Target& target, Judged judged) {
 }
 
 void Request::dial_through(Helper& helper, const Target& target, Judged judged) {
+  helper_ = &helper;
+  auto spare = take_warm(target, judged);
+  if (spare && target.uri.service.empty()) return dialled(target, std::move(*spare));
   auto order = order_for(*config_, ask_, target, judged);
   order.deadline = share_of_time();
-  helper_ = &helper;
-  if (auto spare = take_warm(target, judged)) {
-    if (!order.service) return dialled(target, std::move(*spare));
+  if (spare) {
     order.connected = std::move(spare->fd);
     order.judge = false;
     warm_ = std::move(*spare);
   }
-  order.on_judge = [weak = weak_from_this(), &target](const std::vector<std::string>& addresses) {
-    const auto self = weak.lock();
-    if (!self) return std::vector<std::string>{};
-    self->allowed_ = judge_addresses(*self->config_, target, addresses, self->asker_, self->decision_);
-    return self->allowed_;
-  };
+  if (order.judge)
+    order.on_judge = [weak = weak_from_this(), &target](const std::vector<std::string>& addresses) {
+      const auto self = weak.lock();
+      if (!self) return std::vector<std::string>{};
+      self->allowed_ = judge_addresses(*self->config_, target, addresses, self->asker_, self->decision_);
+      return self->allowed_;
+    };
   dial_id_ = helper.dial(std::move(order), [weak = weak_from_this(), &target](ipc::Result<Dialled> outcome) {
     if (const auto self = weak.lock()) self->dialled(target, std::move(outcome));
   });
@@ -225,7 +227,7 @@ void Request::dialled(const Target& target, ipc::Result<Dialled> outcome) {
   warm_.reset();
   if (!outcome && decision_.verdict == Decision::Verdict::deny) return deny(target);
   if (!outcome) return miss(target, std::move(outcome).error());
-  if (auto ok = check_peer(target, outcome->fd.borrow()); !ok) return miss(target, std::move(ok).error());
+  if (auto ok = check_peer(target, outcome->socket); !ok) return miss(target, std::move(ok).error());
   auto labels = std::move(outcome->labels);
   labels["service"] = target.service;
   labels["scheme"] = target.uri.scheme;
@@ -236,8 +238,8 @@ void Request::dialled(const Target& target, ipc::Result<Dialled> outcome) {
 }
 
 /// A socket that leads anywhere but to a judged address is not handed on, whatever the helper says.
-ipc::Result<> Request::check_peer(const Target& target, int fd) const {
-  auto ok = plumberd::check_peer(target.uri.scheme, fd, allowed_, target.uri.port_or_default());
+ipc::Result<> Request::check_peer(const Target& target, const PeerSocket& socket) const {
+  auto ok = plumberd::check_peer(target.uri.scheme, socket, allowed_, target.uri.port_or_default());
   if (!ok) ok.error().text = "the helper " + decision_.helper + " gave a wrong socket: " + ok.error().text;
   return ok;
 }

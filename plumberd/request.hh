@@ -37,7 +37,7 @@ class Request : public std::enable_shared_from_this<Request> {
   void dial_through(Helper& helper, const Target& target, Judged judged);
   std::optional<Dialled> take_warm(const Target& target, const Judged& judged);
   void dialled(const Target& target, ipc::Result<Dialled> outcome);
-  ipc::Result<> check_peer(const Target& target, int fd) const;
+  ipc::Result<> check_peer(const Target& target, const PeerSocket& socket) const;
   void miss(const Target& target, ipc::Error error);
   void deny(const Target& target);
   void succeed(Connection connection);

@@ -1,7 +1,6 @@
 #include "plumberd/warm.hh"
 
 #include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,11 +25,7 @@ bool is_alive(int fd) {
 
 /// Where the connection leads: the socket's own peer, or, behind a helper's relay, what the helper says.
 std::string address_of(const Dialled& connection) {
-  sockaddr_storage peer{};
-  socklen_t size = sizeof peer;
-  if (::getpeername(connection.fd.borrow(), reinterpret_cast<sockaddr*>(&peer), &size) != 0) return {};
-  const auto actual = ipc::from_sockaddr(reinterpret_cast<const sockaddr*>(&peer));
-  if (actual) return ipc::to_string(actual->first);
+  if (connection.socket.peer) return ipc::to_string(connection.socket.peer->first);
   const auto label = connection.labels.find("peer.address");
   return label == connection.labels.end() ? std::string{} : label->second;
 }

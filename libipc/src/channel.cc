@@ -117,14 +117,12 @@ void Channel::settle(Incoming incoming) {
 std::uint64_t Channel::call(std::string_view method, std::string_view params, std::span<const int> fds,
                             Milliseconds deadline, OnAnswer on_answer) {
   const auto number = next_call_++;
-  const auto expire = [this, number, name = std::string(method)] {
-    const auto found = calls_.find(number);
-    if (found == calls_.end()) return;
-    auto late = std::move(found->second.on_answer);
-    calls_.erase(found);
-    late(fail(Word::timeout, name + " was not answered in time"));
+  const auto expire = [this, number] {
+    auto late = calls_.extract(number);
+    if (!late.empty())
+      late.mapped().on_answer(fail(Word::timeout, late.mapped().method + " was not answered in time"));
   };
-  calls_.emplace(number, Call{std::move(on_answer), Timer{loop_, deadline, expire}});
+  calls_.emplace(number, Call{std::string(method), std::move(on_answer), Timer{loop_, deadline, expire}});
   const auto sent = send(rpc::request(std::to_string(number), method, params), fds);
   if (sent) return number;
   loop_.post([this, alive = alive_, number, why = sent.error()] {

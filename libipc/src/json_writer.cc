@@ -77,20 +77,21 @@ JsonWriter& JsonWriter::end() {
   return *this;
 }
 
-/// `plain`, in quotes, with a comma before it where one is due; in one step, as messages are made of little else.
+/// `plain`, in quotes, with a comma before it where one is due; in one step, as messages are made of little
+/// else.
 void JsonWriter::quote(std::string_view plain, char behind) {
   const bool comma = needs_comma();
   first_ = after_key_ = false;
   const auto before = out_.size();
   const auto after = before + plain.size() + 2 + (comma ? 1 : 0) + (behind != 0 ? 1 : 0);
-  out_.resize_and_overwrite(after, [&](char* data, std::size_t size) {
+  out_.resize_and_overwrite(after, [&](char* data, std::size_t) {
     char* at = data + before;
     if (comma) *at++ = ',';
     *at++ = '"';
     at = std::copy(plain.begin(), plain.end(), at);
     *at++ = '"';
     if (behind != 0) *at = behind;
-    return size;
+    return after;  // not the second parameter: libstdc++ 12 gives the capacity where it grew
   });
 }
 

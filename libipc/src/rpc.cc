@@ -5,8 +5,7 @@ namespace {
 /// Ids are strings or integers, and short: they are kept while a request is under way.
 std::string id_text(JsonView id) {
   constexpr std::size_t longest_id = 128;
-  if (const auto number = id.integer()) return std::to_string(*number);
-  if (!id.is_string()) return {};
+  if (!id.is_string() && !id.integer()) return {};
   auto text = id.text();
   return text.size() <= longest_id ? text : std::string{};
 }
@@ -22,7 +21,7 @@ Error failure_of(JsonView error) {
   return failure;
 }
 
-Result<Message> decode_call(Message message, JsonView root) {
+Result<> decode_call(Message& message, JsonView root) {
   message.method = root["method"].string_or("");
   message.params = root["params"];
   if (message.method.empty()) return fail(Word::bad_request, "the method is no string or empty");
@@ -31,37 +30,36 @@ Result<Message> decode_call(Message message, JsonView root) {
   message.kind = root["id"].exists() ? Message::Kind::request : Message::Kind::notification;
   if (message.kind == Message::Kind::request && message.id.empty())
     return fail(Word::bad_request, "the id is neither an integer nor a string of up to 126 bytes");
-  return message;
+  return {};
 }
 
-Result<Message> decode_answer(Message message, JsonView root) {
+Result<> decode_answer(Message& message, JsonView root) {
   if (message.id.empty() && !root["id"].is_null()) return fail(Word::bad_request, "an answer without an id");
   message.result = root["result"];
   if (message.result.exists()) {
     message.kind = Message::Kind::result;
-    return message;
+    return {};
   }
   if (!root["error"].is_object()) return fail(Word::bad_request, "a message without method, result or error");
   message.kind = Message::Kind::error;
   message.failure = failure_of(root["error"]);
   message.error_data = root["error"]["data"];
-  return message;
+  return {};
 }
 
 void begin(JsonWriter& writer) { writer.object().add("jsonrpc", "2.0"); }
 }  // namespace
 
 Result<Message> decode(std::string_view text, std::string* id_of_bad) {
-  auto document = TRY(JsonDocument::parse(text));
-  Message message{.kind = Message::Kind::request, .document = std::move(document)};
+  Message message{.kind = Message::Kind::request, .document = TRY(JsonDocument::parse(text))};
   const auto root = message.document.root();
   if (!root.is_object())
     return fail(Word::bad_request, "a message that is no JSON object (batches are not accepted)");
   message.id = id_text(root["id"]);
   if (id_of_bad != nullptr) *id_of_bad = message.id;
   if (root["jsonrpc"].string_or("") != "2.0") return fail(Word::bad_request, "jsonrpc is not \"2.0\"");
-  if (root["method"].exists()) return decode_call(std::move(message), root);
-  return decode_answer(std::move(message), root);
+  TRY(root["method"].exists() ? decode_call(message, root) : decode_answer(message, root));
+  return message;
 }
 
 std::string request(std::string_view id, std::string_view method, std::string_view params) {

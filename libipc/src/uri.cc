@@ -31,6 +31,7 @@ int hex_value(char c) {
 
 /// Percent-decodes one component; a decoded '/', NUL or control byte is refused (nothing).
 std::optional<std::string> decoded(std::string_view part) {
+  if (part.find('%') == part.npos) return std::string(part);
   std::string plain;
   for (std::size_t i = 0; i < part.size(); ++i) {
     if (part[i] != '%') {
@@ -204,7 +205,7 @@ Result<std::vector<std::string>> segments_of(const UriUriA& parts, std::string_v
 using OwnedParts = std::unique_ptr<UriUriA, void (*)(UriUriA*)>;
 
 /// `parts` points into `text`, and is freed with what is returned.
-Result<OwnedParts> split(UriUriA& parts, const std::string& text) {
+Result<OwnedParts> split(UriUriA& parts, std::string_view text) {
   const char* error_at = nullptr;
   if (uriParseSingleUriExA(&parts, text.data(), text.data() + text.size(), &error_at) != URI_SUCCESS)
     return bad_uri(text, "is not a URI (RFC 3986)");
@@ -244,15 +245,14 @@ Result<Uri> parse_uri(std::string_view given) {
     uri.warning = "\"" + printable(mask_secrets(given)) + "\" is read as \"" +
                   printable(mask_secrets(uri.raw)) + "\"; write user:secret@host:port";
   }
-  const std::string text = uri.raw;
   UriUriA parts;
-  const auto owner = TRY(split(parts, text));
-  TRY(fill(uri, parts, text));
+  const auto owner = TRY(split(parts, uri.raw));
+  TRY(fill(uri, parts, uri.raw));
   return uri;
 }
 
 Result<> name_service(Uri& uri) {
-  const std::string text = uri.raw;
+  const std::string_view text = uri.raw;
   UriUriA parts;
   const auto owner = TRY(split(parts, text));
   if (parts.query.first != nullptr || parts.fragment.first != nullptr)

@@ -115,3 +115,15 @@ Test(json, the_writer_escapes_what_json_cannot_hold) {
   ipc::JsonWriter{text}.object().add("a", "q\"\\\n\x01").add("b", "caf\xc3\xa9").add("c", "\xff").end();
   cr_assert_eq(text, "{\"a\":\"q\\\"\\\\\\u000a\\u0001\",\"b\":\"caf\xc3\xa9\",\"c\":\"\\\\xff\"}");
 }
+
+Test(json, a_long_text_is_as_exact_as_a_short_one) {
+  std::string text, expected = "[\"a\"";
+  ipc::JsonWriter json{text};
+  json.array().string("a");
+  for (int i = 0; i < 1000; ++i) {
+    json.string("12345");
+    expected += ",\"12345\"";
+  }
+  json.end();
+  cr_assert_eq(text, expected + "]");
+}

@@ -82,6 +82,7 @@ class Channel {
     std::string without_fds;  ///< what is sent when the descriptors cannot be; empty: nothing
   };
   struct Call {
+    std::string method;
     OnAnswer on_answer;
     Timer deadline;
   };
