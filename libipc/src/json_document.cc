@@ -309,6 +309,11 @@ std::optional<bool> JsonView::boolean() const {
   return raw() == "true";
 }
 
+JsonView JsonView::at(std::size_t index) const {
+  if (index >= size()) return {};
+  return *std::ranges::next(begin(), static_cast<std::ptrdiff_t>(index));
+}
+
 std::vector<std::string> JsonView::strings() const {
   std::vector<std::string> result;
   if (!is_array()) return result;

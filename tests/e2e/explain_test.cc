@@ -42,10 +42,9 @@ struct Explained {
   std::string steps() const {
     std::string lines;
     const auto steps = answer.result()["steps"];
-    for (std::size_t i = 0; i < steps.size(); ++i)
-      lines += std::string(steps.at(i)["kind"].string_or("")) + " " +
-               std::string(steps.at(i)["from"].string_or("")) + ": " +
-               std::string(steps.at(i)["to"].string_or("")) + "\n";
+    for (const auto step : steps)
+      lines += std::string(step["kind"].string_or("")) + " " + std::string(step["from"].string_or("")) +
+               ": " + std::string(step["to"].string_or("")) + "\n";
     return lines;
   }
 };
@@ -100,7 +99,8 @@ Test(explain, says_what_audit_would_deny_and_lets_it_through_and_counts_one_hit_
   auto door = host.door();
   cr_assert_eq(door.call("connect", service("tried")).word(), "UNREACHABLE", "it is let through");
   const auto rules = door.call("rules", "{}");
-  cr_assert_eq(rules.result()["rules"].at(3)["hits"].integer_or(0), 1, "%s", rules.text.c_str());
+  cr_assert_eq((*std::ranges::next(rules.result()["rules"].begin(), 3))["hits"].integer_or(0), 1, "%s",
+               rules.text.c_str());
 }
 
 Test(explain, of_connections_from_outside_judges_the_name_behind_the_redirect) {

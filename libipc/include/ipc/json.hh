@@ -128,6 +128,7 @@ class JsonView {
   std::size_t size() const { return is_array() ? node_->size : 0; }  ///< of an array
   Iterator begin() const { return Iterator{is_container() ? node_ + 1 : node_}; }
   Iterator end() const { return Iterator{is_container() ? node_ + node_->span : node_}; }
+  JsonView at(std::size_t index) const;      ///< of an array; walks there: to see all, iterate
   std::vector<std::string> strings() const;  ///< the strings of an array
   Labels labels() const;                     ///< the string members of an object
   std::vector<std::string> keys() const;     ///< of an object
