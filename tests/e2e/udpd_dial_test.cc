@@ -54,10 +54,11 @@ void expect_joined_datagrams(int client, int service) {
 }
 
 /// Two hosts with a link in between; a dial through it must come to be.
-void dial_across(Link::Policy policy, bool replay = false) {
+void dial_across(Link::Policy policy, bool replay = false, const char* address = "127.0.0.1") {
   ScriptedRouter far{"udpd"}, near{"udpd"};
-  const Link link{far.listen_port("udp://127.0.0.1:0"), std::move(policy)};
-  near.send_dial(7, udp(link.port(), "127.0.0.1", "/pong"), with_hop);
+  const std::string host = std::string_view{address} == "::1" ? "[::1]" : address;
+  const Link link{far.listen_port("udp://" + host + ":0"), std::move(policy), address};
+  near.send_dial(7, udp(link.port(), host.c_str(), "/pong"), with_hop);
   admit(far);
   auto answer = near.wire().receive();
   const auto client = answer.take_fd();
@@ -134,15 +135,13 @@ Test(udpd_dial, the_hop_joins_client_and_service_in_both_families) {
   }
 }
 
-Test(udpd_dial, any_one_hop_packet_may_be_lost) {
-  for (int lost = 0; lost < 3; ++lost)
-    dial_across([=](Link::Way way, int index, std::string_view) {
-      return way == Link::Way::there && index == lost ? 0 : 1;
-    });
-  for (int lost = 0; lost < 2; ++lost)
-    dial_across([=](Link::Way way, int index, std::string_view) {
-      return way == Link::Way::back && index == lost ? 0 : 1;
-    });
+Test(udpd_dial, any_one_hop_packet_may_be_lost_in_either_direction_and_family) {
+  for (const char* address : {"127.0.0.1", "::1"})
+    for (const auto& [lossy, packets] : {std::pair{Link::Way::there, 3}, std::pair{Link::Way::back, 2}})
+      for (int lost = 0; lost < packets; ++lost)
+        dial_across(
+            [=](Link::Way way, int index, std::string_view) { return way == lossy && index == lost ? 0 : 1; },
+            false, address);
 }
 
 Test(udpd_dial, a_link_that_doubles_and_reorders_leaves_nothing_of_the_hop_behind) {

@@ -163,6 +163,34 @@ Test(udpd_hostile, a_flood_of_hellos_from_100000_sources_does_not_keep_others_ou
   cr_assert_lt(quickest.count(), 1000);
 }
 
+Test(udpd_hostile, a_stream_that_is_read_late_has_lost_whole_datagrams_only) {
+  constexpr std::size_t size = 1000;
+  ScriptedRouter router{"udpd"};
+  const auto port = router.listen_port("udp://127.0.0.1:0", R"("service":"dns")");
+  const auto peer = udp_to(port);
+  const auto datagram = [](int number) {
+    auto text = std::to_string(number);
+    return text + std::string(size - 1 - text.size(), '.') + '\n';
+  };
+  send_datagram(peer.borrow(), datagram(0));
+  auto pair = must(ipc::socket_pair(SOCK_STREAM));
+  const int theirs = pair.second.borrow();
+  router.answer(router.expect("accepted"), R"({"token":"1","mode":"relay","fd":0})", {&theirs, 1});
+  pair.second = {};
+  const auto check = [](const std::string& got) { cr_assert(got.find('\n') == size - 1, "%s", got.c_str()); };
+  check(receive_exactly(pair.first.borrow(), size));
+  constexpr int flood = 3000;
+  for (int i = 1; i < flood; ++i) send_datagram(peer.borrow(), datagram(i));
+  // It reads again: what has room now comes whole, and in the end the last.
+  std::string got;
+  for (int last = flood; std::atoi(got.c_str()) < flood; ++last) {
+    send_datagram(peer.borrow(), datagram(last));
+    if (!is_readable(pair.first.borrow(), soon)) continue;
+    got = receive_exactly(pair.first.borrow(), size);
+    check(got);
+  }
+}
+
 Test(udpd_hostile, a_service_that_never_reads_costs_nobody_else_anything) {
   ScriptedRouter router{"udpd"};
   const auto port =

@@ -110,6 +110,54 @@ Test(udpd_listen, a_peer_whose_flow_ended_starts_a_new_one) {
   }
 }
 
+Test(udpd_listen, a_dialler_that_comes_back_from_its_port_after_the_flow_begins_a_new_one) {
+  ScriptedRouter router{"udpd"};
+  const auto port = router.listen_port("udp://127.0.0.1:0");
+  const auto peer = udp_to(port);
+  for (unsigned char round = 1; round <= 3; ++round) {
+    // Until the last copy of the closed socket is gone its datagrams go with it.
+    cr_assert(eventually([&] {
+      send_datagram(peer.borrow(), hello("pong", round));
+      return is_readable(peer.borrow(), soon);
+    }));
+    const auto cookie = greet(peer.borrow(), "pong", round);
+    admit(router);
+    while (receive_hop(peer.borrow()).word.kind != Kind::answer) {}
+    send_datagram(peer.borrow(), hop_word(Kind::done, round, cookie));
+    const auto flow = delivered(router);
+    send_datagram(peer.borrow(), numbered(round));
+    cr_assert(receive_datagram(flow.socket.borrow()) == numbered(round));
+  }
+}
+
+Test(udpd_listen, a_raw_flood_from_one_network_leaves_room_for_others) {
+  constexpr int room = 8, flooders = 200;
+  ScriptedRouter router{"udpd"};
+  const auto port =
+      router.listen_port("udp://0.0.0.0:0", std::string(raw) + R"(,"settings":{"flows_per_prefix":)" +
+                                                std::to_string(room) + "}");
+  std::vector<ipc::Fd> flood;
+  for (int i = 1; i <= flooders; ++i) {
+    flood.push_back(udp_to(port, "127.0.0.1", ("127.9.9." + std::to_string(i)).c_str()));
+    send_datagram(flood.back().borrow(), "x");
+  }
+  const auto other = udp_to(port, "127.0.0.1", "127.9.8.1");
+  send_datagram(other.borrow(), "y");
+  const auto next = [&] {
+    const auto question = router.expect("accepted");
+    const auto peer = question.message->params["labels"].labels().at("peer.address");
+    router.answer(question, R"({"token":"1","mode":"deliver"})");
+    return peer;
+  };
+  for (int i = 0; i < room; ++i) cr_assert(next().starts_with("127.9.9."));
+  // What is delivered meanwhile still counts.
+  for (auto message = router.wire().receive();; message = router.wire().receive()) {
+    if (message.message->method == "deliver") continue;
+    cr_assert(message.message->params["labels"].labels().at("peer.address") == "127.9.8.1");
+    return;
+  }
+}
+
 Test(udpd_listen, no_peer_gets_anothers_datagrams_among_1000_on_one_port) {
   constexpr int peers = 1000;
   ScriptedRouter router{"udpd"};

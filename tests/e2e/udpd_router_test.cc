@@ -100,6 +100,27 @@ Test(udpd_router, a_raw_peers_first_datagrams_come_with_its_socket) {
   expect_passed(service.borrow(), peer.borrow(), "answer");
 }
 
+Test(udpd_router, plumb_connects_and_serves_one_read_one_datagram) {
+  const Host far{{"--listen", "udp://127.0.0.1:0", "--allow", "in", "pong", "udp:127.0.0.1"}}, near;
+  // head reads once, a datagram, and ends.
+  const Process serve{{binary("plumb"), "serve", "pong", "--rundir", far.rundir(), "--", "head", "-c", "5"}};
+  cr_assert(eventually([&] {
+    const auto listed = run({.args = {binary("plumb"), "ls", "--rundir", far.rundir()}});
+    return listed.output.find("pong") != std::string::npos;
+  }));
+  for (const std::string word : {"ping\n", "pong\n"}) {
+    auto input = must(ipc::socket_pair(SOCK_STREAM));
+    Process client{{.args = {binary("plumb"), "connect", udp(far, "/pong"), "--rundir", near.rundir()},
+                    .input = input.second.borrow()}};
+    input.second = {};
+    send_all(input.first.borrow(), word);
+    client.wait_for_output(word);
+    input.first = {};
+    cr_assert_eq(client.wait(), 0, "%s", client.error().c_str());
+    cr_assert_eq(client.output(), word);
+  }
+}
+
 Test(udpd_router, limits_of_the_configuration_hold_and_a_reload_changes_them_on_the_same_port) {
   const auto port = std::to_string(port_of(udp_socket().borrow()));
   const auto config = [&](int direct) {
