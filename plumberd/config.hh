@@ -88,6 +88,9 @@ struct Config {
   std::uint64_t generation = 0;      ///< set by whoever installs it
 };
 
+/// The first rule that judges executables, where this process cannot read those of other users; see exe_note.
+const Rule* rule_without_exe(const Config& config);
+
 /// What is wrong, where: printed as FILE:LINE:COLUMN: error: WHAT; REMEDY, then the line.
 struct Diagnostic {
   std::string file{};  ///< or "command line"

@@ -18,33 +18,51 @@ std::string name_of(const std::string& target) {
   return uri && uri->is_unix() ? uri->service : "";
 }
 
-class Redirects {
+/// Chains of names by redirects and routes: those that close on themselves lead nowhere. Of routes only those
+/// count that have one target and are for exactly one name.
+class Chains {
  public:
-  explicit Redirects(Draft& draft) : draft_{draft} {
+  explicit Chains(Draft& draft) : draft_{draft} {
     const auto& redirects = draft.config.redirects;
     for (std::size_t i = 0; i < redirects.size(); ++i)
-      if (!redirects[i].by_uri) by_name_.try_emplace(redirects[i].from, i);
+      if (!redirects[i].by_uri)
+        links_.try_emplace(redirects[i].from,
+                           Link{name_of(redirects[i].to), draft.redirect_places[i], false});
+    for (const auto& [name, route] : draft.config.routes) add(name, route);
   }
 
   void check() {
-    for (const auto& [name, index] : by_name_)
+    for (const auto& [name, link] : links_)
       if (!seen_.contains(name)) follow(name);
   }
 
  private:
+  struct Link {
+    std::string to;
+    Place place;
+    bool is_route;
+  };
+
+  /// A route to the name itself is the local service of that name.
+  void add(const std::string& name, const Route& route) {
+    const auto place = draft_.route_places.find(name);
+    if (route.targets.size() != 1 || place == draft_.route_places.end()) return;
+    auto to = name_of(route.targets[0]);
+    if (to != name) links_.try_emplace(name, Link{std::move(to), place->second, true});
+  }
+
   /// Walks the chain that begins at `name`; a name that comes again closes a loop.
   void follow(const std::string& start) {
     std::vector<std::string> chain{start};
     while (true) {
-      const auto found = by_name_.find(chain.back());
-      if (found == by_name_.end()) return mark(chain);
-      auto next = name_of(draft_.config.redirects[found->second].to);
-      if (next.empty()) return mark(chain);
+      const auto found = links_.find(chain.back());
+      if (found == links_.end() || found->second.to.empty()) return mark(chain);
+      const auto& next = found->second.to;
       const auto again = std::ranges::find(chain, next);
       const bool closes = again != chain.end();
       if (closes && !seen_.contains(next)) report({again, chain.end()});
       if (closes || seen_.contains(next)) return mark(chain);
-      chain.push_back(std::move(next));
+      chain.push_back(next);
     }
   }
 
@@ -53,12 +71,13 @@ class Redirects {
   void report(const std::vector<std::string>& loop) {
     std::string text;
     for (const auto& name : loop) text += name + " -> ";
-    draft_.report.error(draft_.redirect_places[by_name_.at(loop[0])],
-                        "redirect loop: " + text + loop[0] + "; break it");
+    const auto by_route = [&](const std::string& name) { return links_.at(name).is_route; };
+    const std::string kind = std::ranges::any_of(loop, by_route) ? "loop: " : "redirect loop: ";
+    draft_.report.error(links_.at(loop[0]).place, kind + text + loop[0] + "; break it");
   }
 
   Draft& draft_;
-  std::map<std::string, std::size_t> by_name_{};
+  std::map<std::string, Link> links_{};
   std::set<std::string> seen_{};
 };
 
@@ -119,11 +138,19 @@ void run_test(Draft& draft, const PolicyTest& test, const Place& place) {
 }  // namespace
 
 void finish(Draft& draft) {
-  Redirects{draft}.check();
+  Chains{draft}.check();
   check_profiles(draft);
   draft.config.rules = std::make_shared<const RuleSet>(std::move(draft.rules), draft.defaults);
   check_hidden(draft);
   for (std::size_t i = 0; i < draft.config.tests.size(); ++i)
     run_test(draft, draft.config.tests[i], draft.test_places[i]);
+}
+
+const Rule* rule_without_exe(const Config& config) {
+  if (may_read_others_exe()) return nullptr;
+  const auto rules = config.rules->rules();
+  const auto judges_exe = [](const Rule& rule) { return rule.text().find("exe:") != std::string_view::npos; };
+  const auto first = std::ranges::find_if(rules, judges_exe);
+  return first == rules.end() ? nullptr : &*first;
 }
 }  // namespace plumberd

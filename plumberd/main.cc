@@ -9,6 +9,7 @@
 #include "plumberd/metrics_door.hh"
 #include "plumberd/native_door.hh"
 #include "plumberd/options.hh"
+#include "plumberd/principals.hh"
 #include "plumberd/reload.hh"
 #include "plumberd/router.hh"
 
@@ -87,5 +88,7 @@ int main(int argc, char** argv) {
   auto loaded = load(options->arguments, options->check ? Strictness::check : Strictness::boot);
   for (const auto& diagnostic : loaded.diagnostics) std::cerr << diagnostic.print() << "\n";
   if (!loaded.config) return exit_refused;
+  if (const auto* rule = options->check ? rule_without_exe(*loaded.config) : nullptr)
+    std::cerr << rule->at() << ": warning: " << exe_note << "\n";
   return options->check ? 0 : run(*options, std::move(loaded.config));
 }

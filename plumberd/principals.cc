@@ -1,7 +1,10 @@
 #include "plumberd/principals.hh"
 
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -73,5 +76,12 @@ std::vector<gid_t> Principals::groups_of(std::string_view user) {
   groups.resize(static_cast<std::size_t>(count));
   std::ranges::sort(groups);
   return groups;
+}
+
+bool may_read_others_exe() {
+  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> sets{};
+  return ::syscall(SYS_capget, &header, sets.data()) == 0 &&
+         (sets[CAP_TO_INDEX(CAP_SYS_PTRACE)].effective & CAP_TO_MASK(CAP_SYS_PTRACE)) != 0;
 }
 }  // namespace plumberd

@@ -25,4 +25,11 @@ class Principals {
   std::map<std::string, std::optional<gid_t>, std::less<>> groups_{};
 };
 
+/// CAP_SYS_PTRACE: whether the executables of other users' processes can be read; a policy that judges them
+/// where they cannot deserves the note.
+bool may_read_others_exe();
+constexpr std::string_view exe_note =
+    "exe: of other users' processes cannot be read without CAP_SYS_PTRACE: such rules never allow and always "
+    "deny";
+
 }  // namespace plumberd

@@ -8,6 +8,14 @@ namespace plumberd {
 namespace {
 constexpr std::size_t most_reported = 1000;  // of each kind; more of them help nobody
 constexpr std::size_t longest_line_shown = 160;
+
+/// Of a long line the part around the error.
+std::string part_shown(std::string_view line, std::size_t column) {
+  constexpr std::size_t before = 60;
+  if (line.size() <= longest_line_shown || column <= longest_line_shown - before)
+    return ipc::printable(line, longest_line_shown);
+  return "..." + ipc::printable(line.substr(std::min(line.size(), column - before)), longest_line_shown);
+}
 }  // namespace
 
 SourceText::SourceText(std::string name, std::string text) : name_{std::move(name)}, text_{std::move(text)} {
@@ -51,7 +59,7 @@ void Report::add(const Place& place, std::string text, bool warning) {
                           .column = column,
                           .warning = warning,
                           .text = std::move(text),
-                          .source = ipc::printable(place.source->line(line), longest_line_shown)});
+                          .source = part_shown(place.source->line(line), column)});
 }
 
 void Report::file_error(std::string_view file, std::string text) {

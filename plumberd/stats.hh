@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "plumberd/decision.hh"
 #include "plumberd/helper.hh"
@@ -36,10 +37,19 @@ class Stats {
   /// By name of the helper.
   const std::map<std::string, Relayed>& relayed() const { return relayed_; }
   const std::array<Histogram, 3>& phases() const { return phases_; }
+  /// Decisions of all kinds.
+  std::uint64_t requests() const { return requests_; }
+  struct RuleHits {
+    std::string_view text, at;
+    std::uint64_t count;
+  };
+  /// The rules that were hit most, at most so many.
+  std::vector<RuleHits> most_hit(std::size_t most) const;
   /// By "TEXT\nAT" of the rule: survives a reload that keeps the rule.
   Hit hits(std::string_view text, std::string_view at) const;
 
  private:
+  std::uint64_t requests_ = 0;
   std::array<std::array<std::uint64_t, 3>, direction_count> decisions_{};
   std::map<std::string, std::uint64_t, std::less<>> paths_;
   std::map<std::string, std::uint64_t, std::less<>> errors_;

@@ -1,13 +1,13 @@
 #include "plumberd/views.hh"
 
 #include <dirent.h>
-#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 
 #include "ipc/name.hh"
+#include "plumberd/principals.hh"
 
 namespace plumberd {
 namespace {
@@ -80,19 +80,8 @@ void write_limits(ipc::JsonWriter& json, const Limits& limits) {
 
 void write_notes(ipc::JsonWriter& json, const Router& router) {
   json.key("notes").array();
-  const bool judges_exe = std::ranges::any_of(router.config->rules->rules(), [](const Rule& rule) {
-    return rule.text().find("exe:") != std::string_view::npos;
-  });
-  if (judges_exe && ::geteuid() != 0)
-    json.string(
-        "exe: of other users' processes cannot be read without CAP_SYS_PTRACE: such rules never allow and "
-        "always deny");
+  if (rule_without_exe(*router.config) != nullptr) json.string(exe_note);
   json.end();
-}
-
-const char* verdict_name(std::size_t verdict) {
-  constexpr const char* names[] = {"none", "allow", "deny"};
-  return names[verdict];
 }
 }  // namespace
 
@@ -226,59 +215,5 @@ std::vector<Events::Event> history_since(const Events& events, ipc::JsonView sin
   if (count >= 0 && chosen.size() > static_cast<std::size_t>(count))
     chosen.erase(chosen.begin(), chosen.end() - count);
   return chosen;
-}
-
-std::string metrics_text(const Router& router) {
-  fmt::memory_buffer out;
-  const auto put = [&out]<class... Args>(fmt::format_string<Args...> format, Args&&... args) {
-    fmt::format_to(std::back_inserter(out), format, std::forward<Args>(args)...);
-  };
-  put("# HELP plumberd_build_info The running version.\n# TYPE plumberd_build_info gauge\n");
-  put("plumberd_build_info{{version=\"{}\"}} 1\n", PLUMBERD_VERSION);
-  put("# HELP plumberd_generation Generation of the configuration.\n# TYPE plumberd_generation gauge\n");
-  put("plumberd_generation {}\n", router.config->generation);
-  put("# HELP plumberd_decisions_total Decisions by direction and verdict.\n# TYPE plumberd_decisions_total "
-      "counter\n");
-  for (std::size_t direction = 0; direction < direction_count; ++direction)
-    for (std::size_t verdict = 0; verdict < 3; ++verdict)
-      put("plumberd_decisions_total{{direction=\"{}\",verdict=\"{}\"}} {}\n",
-          to_string(static_cast<Direction>(direction)), verdict_name(verdict),
-          router.stats.decisions(static_cast<Direction>(direction), static_cast<Decision::Verdict>(verdict)));
-  put("# HELP plumberd_handoffs_total Connections handed over, by path.\n# TYPE plumberd_handoffs_total "
-      "counter\n");
-  for (const auto& [path, count] : router.stats.paths())
-    put("plumberd_handoffs_total{{path=\"{}\"}} {}\n", ipc::printable(path), count);
-  put("# HELP plumberd_errors_total Failed requests by word.\n# TYPE plumberd_errors_total counter\n");
-  for (const auto& [word, count] : router.stats.errors())
-    put("plumberd_errors_total{{word=\"{}\"}} {}\n", word, count);
-  put("# HELP plumberd_setup_seconds Time to set a connection up, by phase.\n# TYPE plumberd_setup_seconds "
-      "histogram\n");
-  constexpr std::array phases{"route", "judge", "dial"};
-  for (std::size_t phase = 0; phase < phases.size(); ++phase) {
-    const auto& histogram = router.stats.phases()[phase];
-    std::uint64_t below = 0;
-    for (std::size_t i = 0; i < Stats::bounds.size(); ++i) {
-      below += histogram.counts[i];
-      put("plumberd_setup_seconds_bucket{{phase=\"{}\",le=\"{}\"}} {}\n", phases[phase], Stats::bounds[i],
-          below);
-    }
-    put("plumberd_setup_seconds_bucket{{phase=\"{}\",le=\"+Inf\"}} {}\n", phases[phase], histogram.total);
-    put("plumberd_setup_seconds_sum{{phase=\"{}\"}} {}\n", phases[phase], histogram.sum);
-    put("plumberd_setup_seconds_count{{phase=\"{}\"}} {}\n", phases[phase], histogram.total);
-  }
-  put("# HELP plumberd_helper_restarts_total Restarts of helpers.\n# TYPE plumberd_helper_restarts_total "
-      "counter\n");
-  std::size_t worker = 0;
-  for (const auto* helper : router.helpers.current()->all())
-    put("plumberd_helper_restarts_total{{helper=\"{}\",worker=\"{}\"}} {}\n", helper->spec().name, worker++,
-        helper->restarts());
-  put("# HELP plumberd_relayed_bytes_total Bytes that helpers carried themselves, from the network and to "
-      "it.\n"
-      "# TYPE plumberd_relayed_bytes_total counter\n");
-  for (const auto& [helper, bytes] : router.stats.relayed())
-    put("plumberd_relayed_bytes_total{{helper=\"{0}\",direction=\"received\"}} {1}\n"
-        "plumberd_relayed_bytes_total{{helper=\"{0}\",direction=\"sent\"}} {2}\n",
-        helper, bytes.received, bytes.sent);
-  return fmt::to_string(out);
 }
 }  // namespace plumberd

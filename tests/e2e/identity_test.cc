@@ -100,6 +100,19 @@ os.write(tell, b"x")
   }
 }
 
+Test(identity, check_says_where_executables_of_others_cannot_be_read) {
+  if (cannot_become_others()) cr_skip("needs root");
+  const auto check = [](unsigned uid) {
+    return kit::run({.args = {kit::binary("plumberd"), "--config", "/dev/null", "--allow", "out", "a", "*",
+                              "--allow", "out", "pong", "exe:/usr/bin/nc", "--check"},
+                     .uid = uid});
+  };
+  const auto checked = check(alice);
+  cr_assert_eq(checked.status, 0);
+  cr_assert(checked.error.starts_with("command line:2: warning: exe: of other users' processes"), "%s",
+            checked.error.c_str());
+}
+
 Test(identity, other_users_may_not_offer_a_name_unless_a_rule_says_so) {
   if (cannot_become_others()) cr_skip("needs root");
   Host host{{"--allow", "serve", "mail", "user:4711"}};

@@ -257,19 +257,34 @@ Test(helper, that_dies_is_missed_at_once_and_started_again) {
 }
 
 Test(metrics, are_served_over_http_on_the_builtin_socket_and_accepted_by_promtool) {
-  Host host;
+  const Host host{{"--deny", "local", "*", "unix:/tmp/%22%5C"}};
   auto client = host.door();
   client.call("connect", ask("nobody"));
+  client.call("connect", R"({"uri":"unix:///tmp/%22%5C"})");
   const auto socket = kit::connect_unix(host / "plumberd.metrics");
   kit::send_all(socket.borrow(), "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
   const auto answer = kit::receive_all(socket.borrow());
   cr_assert(answer.starts_with("HTTP/1.0 200 OK\r\n"), "%s", answer.c_str());
   const auto body = answer.substr(answer.find("\r\n\r\n") + 4);
-  cr_assert(body.find("plumberd_errors_total{word=\"UNKNOWN_SERVICE\"} 1\n") != std::string::npos, "%s",
-            body.c_str());
+  for (const auto* line :
+       {"plumberd_errors_total{word=\"UNKNOWN_SERVICE\"} 1\n", "plumberd_requests_total 2\n"})
+    cr_assert(body.find(line) != std::string::npos, "%s", body.c_str());
   if (!kit::installed("promtool")) cr_skip("promtool is not installed");
   const auto verdict = kit::run({.args = {"promtool", "check", "metrics"}}, body);
   cr_assert_eq(verdict.status, 0, "%s%s", verdict.output.c_str(), verdict.error.c_str());
+}
+
+Test(metrics, count_what_rules_decided_those_first_that_decided_most) {
+  const Host host{{"--deny", "out", "a", "*", "--deny", "out", "b", "*", "--deny", "out", "c", "*"}};
+  auto client = host.door();
+  for (const auto* name : {"b", "a", "b"})
+    client.call("connect", ask(name, std::string(name) + " tcp://127.0.0.1:9"));
+  const auto answer = client.call("metrics", "{}");
+  const auto text = answer.result()["text"].string_or("");
+  const auto b = text.find("plumberd_rule_hits_total{rule=\"deny out b *\",at=\"command line:2\"} 2\n");
+  const auto a = text.find("plumberd_rule_hits_total{rule=\"deny out a *\",at=\"command line:1\"} 1\n");
+  cr_assert(b != text.npos && a != text.npos && b < a, "%s", std::string(text).c_str());
+  cr_assert_eq(text.find("deny out c"), text.npos);
 }
 
 Test(metrics, can_be_exposed_to_other_hosts_by_a_raw_listener) {

@@ -269,6 +269,19 @@ Test(config, redirect_loops_are_shown_whole) {
   good("[redirects]\na = 'b'\nb = 'tcp://h/a'\n");
 }
 
+Test(config, loops_of_routes_are_errors_too_and_the_service_of_its_own_name_is_none) {
+  refused("[routes]\na = 'b'\nb = 'unix:///a'\n", {"p.toml:2:1: error: loop: a -> b -> a; break it"});
+  refused("[redirects]\na = 'b'\n[routes]\nb = 'c'\nc = 'a'\n", {"loop: a -> b -> c -> a; break it"});
+  good("[routes]\na = 'unix:///a'\nb = 'b'\nc = ['d', 'tcp://h/c']\nd = 'c'\n");
+  good("[redirects]\na = 'b'\n[routes]\na = 'b'\nb = 'tcp://h/a'\n");
+}
+
+Test(config, of_a_long_line_the_part_around_the_error_is_shown) {
+  std::string rules = "rules = [";
+  for (int i = 0; i < 50; ++i) rules += "\"allow out n" + std::to_string(i) + " *\", ";
+  refused(rules + "\"alow out bad *\", \"allow out last *\"]\n", {"\n    ...", "\"alow out bad *\""});
+}
+
 Test(config, bad_values_are_refused_with_a_remedy) {
   refused("rules = 'deny in * *'", {"must be a list of strings"});
   refused("rules = [1, ['x']]", {"a rule is a string"});
