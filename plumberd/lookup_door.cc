@@ -12,7 +12,6 @@
 namespace plumberd {
 namespace {
 constexpr int accepts_per_turn = 64;
-constexpr ipc::Milliseconds accept_pause{50};
 // Existing clients send at most 8191 (0.7) and 9,999 (v1) bytes.
 constexpr std::size_t largest_lookup = 16'384;
 constexpr ipc::Milliseconds first_look{1};
@@ -96,28 +95,12 @@ struct LookupDoor::Client {
 };
 
 LookupDoor::LookupDoor(Router& router, ipc::Fd listener, ipc::Framing framing)
-    : router_{router}, listener_{std::move(listener)}, framing_{framing} {
-  refuse_fds(listener_.borrow());
-  watch();
-}
+    : router_{router},
+      framing_{framing},
+      acceptor_{router.loop,         router.log,       "a lookup door",
+                std::move(listener), accepts_per_turn, [this](ipc::Fd socket) { admit(std::move(socket)); }} {}
 
 LookupDoor::~LookupDoor() = default;
-
-void LookupDoor::watch() {
-  poll_ = ipc::Poll{router_.loop, listener_.borrow(), UV_READABLE, [this](int) { accept_some(); }};
-}
-
-void LookupDoor::accept_some() {
-  const bool plenty =
-      accept_all(listener_.borrow(), accepts_per_turn, [this](ipc::Fd socket) { admit(std::move(socket)); });
-  if (plenty) {
-    was_told_ = false;
-    return;
-  }
-  poll_.stop();
-  if (!std::exchange(was_told_, true)) router_.log.warn("out of descriptors: a lookup door pauses");
-  pause_ = ipc::Timer{router_.loop, accept_pause, [this] { watch(); }};
-}
 
 void LookupDoor::admit(ipc::Fd socket) {
   auto identity = Identity::of_peer(socket.borrow());

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "ipc/frame.hh"
+#include "plumberd/acceptor.hh"
 #include "plumberd/request.hh"
 #include "plumberd/router.hh"
 
@@ -26,8 +27,6 @@ class LookupDoor {
 
  private:
   struct Client;
-  void watch();
-  void accept_some();
   void admit(ipc::Fd socket);
   void read(Client& client);
   void watch_for_hangup(Client& client);
@@ -40,12 +39,9 @@ class LookupDoor {
   void wait_until_read(Client& client, ipc::Milliseconds pause);
   void end(Client& client);
   Router& router_;
-  ipc::Fd listener_;
   ipc::Framing framing_;
-  ipc::Poll poll_;
-  ipc::Timer pause_;
-  bool was_told_ = false;  ///< of the lack of descriptors: once each time it begins
   std::list<std::unique_ptr<Client>> clients_;
+  Acceptor acceptor_;
 };
 
 }  // namespace plumberd

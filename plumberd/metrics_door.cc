@@ -12,7 +12,7 @@ namespace {
 constexpr std::size_t most_scrapes = 16;
 constexpr std::size_t longest_head = 8192;
 constexpr ipc::Milliseconds scrape_deadline{5'000};
-constexpr ipc::Milliseconds accept_pause{50};
+constexpr int accepts_per_turn = 16;
 
 std::string answer(std::string_view status, std::string_view type, std::string_view body, bool with_body) {
   std::string text{"HTTP/1.0 "};
@@ -42,22 +42,12 @@ struct MetricsDoor::Scrape {
   std::string answer;
 };
 
-MetricsDoor::MetricsDoor(Router& router, ipc::Fd listener) : router_{router}, listener_{std::move(listener)} {
-  refuse_fds(listener_.borrow());
-  watch();
-}
+MetricsDoor::MetricsDoor(Router& router, ipc::Fd listener)
+    : router_{router},
+      acceptor_{router.loop,         router.log,       "the metrics door",
+                std::move(listener), accepts_per_turn, [this](ipc::Fd socket) { admit(std::move(socket)); }} {}
 
 MetricsDoor::~MetricsDoor() = default;
-
-void MetricsDoor::watch() {
-  poll_ = ipc::Poll{router_.loop, listener_.borrow(), UV_READABLE, [this](int) { accept_some(); }};
-}
-
-void MetricsDoor::accept_some() {
-  if (accept_all(listener_.borrow(), 16, [this](ipc::Fd socket) { admit(std::move(socket)); })) return;
-  poll_.stop();  // out of descriptors
-  pause_ = ipc::Timer{router_.loop, accept_pause, [this] { watch(); }};
-}
 
 void MetricsDoor::admit(ipc::Fd socket) {
   if (scrapes_.size() >= most_scrapes) end(*scrapes_.front());

@@ -4,6 +4,7 @@
 #include <list>
 #include <memory>
 
+#include "plumberd/acceptor.hh"
 #include "plumberd/router.hh"
 
 namespace plumberd {
@@ -15,17 +16,13 @@ class MetricsDoor {
 
  private:
   struct Scrape;
-  void watch();
-  void accept_some();
   void admit(ipc::Fd socket);
   void read(Scrape& scrape);
   void write(Scrape& scrape);
   void end(Scrape& scrape);
   Router& router_;
-  ipc::Fd listener_;
-  ipc::Poll poll_;
-  ipc::Timer pause_;
   std::list<std::unique_ptr<Scrape>> scrapes_;
+  Acceptor acceptor_;
 };
 
 /// The whole HTTP/1.0 answer to a request head (RFC 9110): 200 with the metrics for GET or HEAD of /metrics

@@ -10,7 +10,6 @@ namespace {
 // The loop announces whoever else waits; looking for them with one accept too many costs more than a turn
 // does (the kernel makes the socket first and then finds nobody).
 constexpr int accepts_per_turn = 1;
-constexpr ipc::Milliseconds accept_pause{50};
 constexpr std::uint64_t recount_every_ms = 10;
 // Who does not read is not answered, and then not read from: a client costs us what the kernel holds and
 // this.
@@ -31,26 +30,11 @@ std::string connect_result(const Connection& connection, const Decision* decisio
 }  // namespace
 
 NativeDoor::NativeDoor(Router& router, Reloader& reloader, ipc::Fd listener)
-    : router_{router}, reloader_{reloader}, slow_lane_{router.loop}, listener_{std::move(listener)} {
-  refuse_fds(listener_.borrow());
-  watch();
-}
-
-void NativeDoor::watch() {
-  poll_ = ipc::Poll{router_.loop, listener_.borrow(), UV_READABLE, [this](int) { accept_some(); }};
-}
-
-void NativeDoor::accept_some() {
-  const bool plenty =
-      accept_all(listener_.borrow(), accepts_per_turn, [this](ipc::Fd socket) { admit(std::move(socket)); });
-  if (plenty) {
-    was_told_ = false;
-    return;
-  }
-  poll_.stop();
-  if (!std::exchange(was_told_, true)) router_.log.warn("out of descriptors: the native door pauses");
-  pause_ = ipc::Timer{router_.loop, accept_pause, [this] { watch(); }};
-}
+    : router_{router},
+      reloader_{reloader},
+      slow_lane_{router.loop},
+      acceptor_{router.loop,         router.log,       "the native door",
+                std::move(listener), accepts_per_turn, [this](ipc::Fd socket) { admit(std::move(socket)); }} {}
 
 void NativeDoor::admit(ipc::Fd socket) {
   auto identity = Identity::of_peer(socket.borrow());

@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "ipc/channel.hh"
+#include "plumberd/acceptor.hh"
 #include "plumberd/request.hh"
 #include "plumberd/router.hh"
 #include "plumberd/slow_lane.hh"
@@ -92,19 +93,14 @@ class NativeDoor {
   std::size_t sessions() const { return sessions_.size(); }
 
  private:
-  void watch();
-  void accept_some();
   void admit(ipc::Fd socket);
   Router& router_;
   Reloader& reloader_;
   SlowLane slow_lane_;
-  ipc::Fd listener_;
-  ipc::Poll poll_;
-  ipc::Timer pause_;
-  bool was_told_ = false;         ///< of the lack of descriptors: once each time it begins
   uid_t full_uid_ = 0;            ///< the last user of whom a recount found too many
   std::uint64_t full_since_ = 0;  ///< loop time
   std::unordered_map<Session*, std::unique_ptr<Session>> sessions_;
+  Acceptor acceptor_;
 };
 
 }  // namespace plumberd

@@ -5,34 +5,11 @@
 #include <algorithm>
 #include <cerrno>
 
-#ifndef SO_PASSRIGHTS
-#define SO_PASSRIGHTS 83  // Linux 6.16; the headers of Debian 12 are older
-#endif
-
 namespace plumberd {
 namespace {
 constexpr int accepts_per_turn = 64;
 constexpr std::ptrdiff_t most_names = 1024;  // of one user: each costs a listening socket
-constexpr ipc::Milliseconds accept_pause{50};
 }  // namespace
-
-bool accept_all(int listener, int limit, const std::function<void(ipc::Fd)>& take) {
-  for (int i = 0; i < limit; ++i) {
-    ipc::Fd socket{::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
-    if (socket) {
-      take(std::move(socket));
-      continue;
-    }
-    if (errno == EINTR || errno == ECONNABORTED) continue;
-    return errno == EAGAIN;
-  }
-  return true;
-}
-
-void refuse_fds(int listener) {
-  const int no = 0;
-  ::setsockopt(listener, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof no);
-}
 
 ipc::Result<> Registry::offer(const std::string& name, Offerer& offerer, bool shared) {
   if (const auto found = services_.find(name); found != services_.end()) {

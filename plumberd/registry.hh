@@ -9,6 +9,7 @@
 
 #include "ipc/json.hh"
 #include "ipc/loop.hh"
+#include "plumberd/acceptor.hh"
 #include "plumberd/rundir.hh"
 
 namespace plumberd {
@@ -78,12 +79,5 @@ class Registry {
   OnLocal on_local_;
   std::map<std::string, Service, std::less<>> services_;
 };
-
-/// accept4(2) until there is nothing left or `limit` is reached. Returns false when descriptors ran out
-/// (EMFILE, ENFILE, ENOMEM): pause.
-bool accept_all(int listener, int limit, const std::function<void(ipc::Fd)>& take);
-/// No descriptors can be sent to sockets accepted from now on, where the kernel knows SO_PASSRIGHTS (Linux
-/// 6.16): closing a stranger's descriptor may take long.
-void refuse_fds(int listener);
 
 }  // namespace plumberd

@@ -4,25 +4,12 @@
 #include <sstream>
 #include <thread>
 
-#include "tests/e2e/scripted.hh"
+#include "tests/e2e/plumb_kit.hh"
 
 using namespace std::chrono_literals;
-using kit::Scripted;
+using kit::has, kit::json_of, kit::plumb, kit::Scripted;
 
 namespace {
-kit::Command plumb(std::vector<std::string> args) {
-  args.insert(args.begin(), kit::binary("plumb"));
-  return {.args = std::move(args)};
-}
-
-bool has(const std::string& text, std::string_view part) { return text.find(part) != text.npos; }
-
-/// One JSON value with a newline behind, and nothing else.
-ipc::JsonDocument json_of(const kit::Outcome& outcome) {
-  cr_assert(outcome.output.ends_with("\n"), "%s%s", outcome.output.c_str(), outcome.error.c_str());
-  return kit::must(ipc::JsonDocument::parse(outcome.output));
-}
-
 constexpr std::string_view denied_decision =
     R"({"id":7,"time":"2026-01-01T00:00:00.000Z","generation":1,"direction":"out","asked":"pong","opened":"pong2",)"
     R"("client":{"uid":0,"gid":0,"pid":9},"peer":"tcp://h:1","steps":[{"kind":"redirect","from":"pong","to":"pong2",)"

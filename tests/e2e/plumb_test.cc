@@ -6,26 +6,10 @@
 
 #include <thread>
 
-#include "tests/e2e/scripted.hh"
+#include "tests/e2e/plumb_kit.hh"
 
 using namespace std::chrono_literals;
-using kit::Scripted;
-
-namespace {
-kit::Command plumb(std::vector<std::string> args) {
-  args.insert(args.begin(), kit::binary("plumb"));
-  return {.args = std::move(args)};
-}
-
-bool has(const std::string& text, std::string_view part) { return text.find(part) != text.npos; }
-
-/// One JSON value with a newline behind, and nothing else.
-ipc::JsonDocument json_of(const kit::Outcome& outcome) {
-  cr_assert(outcome.output.ends_with("\n"), "%s%s", outcome.output.c_str(), outcome.error.c_str());
-  return kit::must(ipc::JsonDocument::parse(outcome.output));
-}
-
-}  // namespace
+using kit::has, kit::json_of, kit::plumb, kit::Scripted;
 
 Test(plumb, every_command_has_help_with_a_usage_line_and_an_example) {
   const auto top = kit::run(plumb({"--help"}));
