@@ -100,11 +100,17 @@ bool install(int socket, int direction, const SSL_CIPHER* cipher, const Directio
   }
 }
 
+/// TLS 1.3: whether all that the kernel has to be told is known.
 bool may_go(const Session& session) {
   const auto& records = session.facts().records;
-  return records.wanted && records.counting && !records.keys_changed && !records.client_secret.empty() &&
-         !records.server_secret.empty() && SSL_version(session.raw()) == TLS1_3_VERSION &&
-         SSL_has_pending(session.raw()) == 0;
+  return records.counting && !records.keys_changed && !records.client_secret.empty() &&
+         !records.server_secret.empty() && SSL_version(session.raw()) == TLS1_3_VERSION;
+}
+
+/// TLS 1.2: OpenSSL has put its keys there by itself.
+bool is_there(const SSL* ssl) {
+  return SSL_version(ssl) == TLS1_2_VERSION && BIO_get_ktls_send(SSL_get_wbio(ssl)) != 0 &&
+         BIO_get_ktls_recv(SSL_get_rbio(ssl)) != 0;
 }
 
 /// Headers are counted, and two messages tell when to begin and when all is lost.
@@ -116,6 +122,8 @@ void on_message(int sent, int, int type, const void* bytes, std::size_t size, SS
   // The client's Finished is the last record under the keys of the handshake.
   const bool is_server = SSL_is_server(ssl) == 1;
   if (message == SSL3_MT_FINISHED && (sent == 1) != is_server) records.counting = true;
+  // What every handshake of TLS 1.3 has and none of 1.2, before there are keys that OpenSSL would install.
+  if (message == SSL3_MT_ENCRYPTED_EXTENSIONS) SSL_clear_options(ssl, SSL_OP_ENABLE_KTLS);
   if (message == SSL3_MT_KEY_UPDATE) records.keys_changed = true;
 }
 }  // namespace
@@ -135,7 +143,10 @@ bool attach_ktls(int socket) {
 
 void forget_ktls_probe() { is_absent = false; }
 
-void count_records(SSL* ssl) { SSL_set_msg_callback(ssl, on_message); }
+void prepare_ktls(SSL* ssl) {
+  SSL_set_msg_callback(ssl, on_message);
+  SSL_set_options(ssl, SSL_OP_ENABLE_KTLS);
+}
 
 void note_secret(Records& records, std::string_view line) {
   const auto label = line.substr(0, line.find(' '));
@@ -152,6 +163,8 @@ bool has_agreed(const Session& session) {
 }
 
 Result<bool> into_kernel(const Session& session) {
+  if (!session.facts().records.wanted || SSL_has_pending(session.raw()) != 0) return false;
+  if (is_there(session.raw())) return true;
   if (!may_go(session)) return false;
   const auto& records = session.facts().records;
   const bool server = SSL_is_server(session.raw()) == 1;

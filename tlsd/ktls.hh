@@ -11,8 +11,9 @@ namespace tlsd {
 
 class Session;
 
-/// What the kernel must know to go on where OpenSSL stops: noted from the end of the handshake on.
-/// OpenSSL 3.0 can hand TLS 1.3 over in one direction only, so both are done here.
+/// What the kernel must know to go on where OpenSSL stops in TLS 1.3, noted from the end of the handshake on:
+/// OpenSSL 3.0 can hand that over in one direction only, so both are done here. (TLS 1.2 it hands over
+/// itself.)
 struct Records {
   bool wanted = false;          ///< the kernel can take over
   bool counting = false;        ///< our and their application keys are in use
@@ -30,8 +31,8 @@ struct Records {
 /// then not asked again until `forget_ktls_probe`, since for root each question may start a modprobe.
 bool attach_ktls(int socket);
 void forget_ktls_probe();
-/// Makes a connection note its Records.
-void count_records(SSL* ssl);
+/// Makes a connection note its Records, or go into the kernel by itself if it is TLS 1.2.
+void prepare_ktls(SSL* ssl);
 /// Takes what it is for from OpenSSL's key log.
 void note_secret(Records& records, std::string_view line);
 

@@ -34,7 +34,8 @@ Transfer KtlsStream::read(std::span<char> buffer) {
 /// Alerts and what comes after a handshake. Nothing when the record is of no interest.
 std::optional<Transfer> KtlsStream::control(Record type, std::string_view record) {
   const auto first = static_cast<unsigned char>(record.front());
-  if (type == Record::handshake && first == SSL3_MT_NEWSESSION_TICKET) return std::nullopt;
+  const bool is_of_interest = first != SSL3_MT_NEWSESSION_TICKET && first != SSL3_MT_HELLO_REQUEST;
+  if (type == Record::handshake && !is_of_interest) return std::nullopt;
   if (type == Record::handshake && first == SSL3_MT_KEY_UPDATE)
     return broke("changed its keys, which cannot be followed in the kernel; set ktls = \"off\" for it");
   has_ended_ = type == Record::alert && ipc::is_close_notify(record);

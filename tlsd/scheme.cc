@@ -185,8 +185,8 @@ ipc::Progress TlsScheme::after_accept(Helper& helper, ipc::Fd socket, const std:
   return Handshake::begin(helper.loop(), turns(helper), std::move(*session), std::move(done));
 }
 
-/// What goes on behind the session once it is relayed: the kernel, or OpenSSL.
-std::unique_ptr<ipc::Stream> TlsScheme::carrier(Helper& helper, std::unique_ptr<Session> session,
+/// What goes on once the session is relayed: the kernel, which has its keys already, or OpenSSL.
+std::unique_ptr<ipc::Stream> TlsScheme::relayed(Helper& helper, std::unique_ptr<Session> session,
                                                 bool in_kernel) {
   const auto tell = [&helper](const ipc::Error& fault) { helper.log("warn", fault.text); };
   if (!in_kernel) {
@@ -198,6 +198,12 @@ std::unique_ptr<ipc::Stream> TlsScheme::carrier(Helper& helper, std::unique_ptr<
   auto stream = std::make_unique<KtlsStream>(std::move(*session).take_socket(), std::move(peer));
   stream->tell_fault(tell);
   return stream;
+}
+
+Result<std::unique_ptr<ipc::Stream>> TlsScheme::carrier(Helper& helper, std::unique_ptr<ipc::Stream> stream) {
+  std::unique_ptr<Session> session{static_cast<Session*>(stream.release())};
+  const bool in_kernel = TRY(into_kernel(*session));
+  return relayed(helper, std::move(session), in_kernel);
 }
 
 Result<ipc::Handover> TlsScheme::hand_over(Helper& helper, std::unique_ptr<ipc::Stream> stream, bool ktls) {
@@ -218,7 +224,7 @@ Result<ipc::Handover> TlsScheme::hand_over(Helper& helper, std::unique_ptr<ipc::
   const ipc::RelayOptions options{.framing = framing,
                                   .idle = session->facts().context->settings().idle_timeout};
   auto [theirs, ours] = TRY(plain_pair(framing));
-  helper.relay(carrier(helper, std::move(session), in_kernel), std::move(ours), options);
+  helper.relay(relayed(helper, std::move(session), in_kernel), std::move(ours), options);
   return ipc::Handover{std::move(theirs), in_kernel ? "ktls-relay" : "relay"};
 }
 }  // namespace tlsd

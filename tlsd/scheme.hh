@@ -20,6 +20,8 @@ class TlsScheme final : public ipc::StreamScheme {
                              ipc::OnEstablished done) override;
   ipc::Result<ipc::Handover> hand_over(ipc::Helper& helper, std::unique_ptr<ipc::Stream> stream,
                                        bool ktls) override;
+  ipc::Result<std::unique_ptr<ipc::Stream>> carrier(ipc::Helper& helper,
+                                                    std::unique_ptr<ipc::Stream> stream) override;
 
  private:
   /// The context and key that a dial goes with.
@@ -36,7 +38,7 @@ class TlsScheme final : public ipc::StreamScheme {
   ipc::Result<std::unique_ptr<Session>> server_session(ipc::Helper& helper, ipc::Fd socket,
                                                        const std::shared_ptr<void>& context);
   ipc::Result<std::shared_ptr<Context>> context(ipc::Helper& helper, ipc::JsonView settings, Role role);
-  static std::unique_ptr<ipc::Stream> carrier(ipc::Helper& helper, std::unique_ptr<Session> session,
+  static std::unique_ptr<ipc::Stream> relayed(ipc::Helper& helper, std::unique_ptr<Session> session,
                                               bool in_kernel);
   Turns& turns(ipc::Helper& helper);
 

@@ -36,9 +36,9 @@ ipc::Result<std::unique_ptr<Session>> Session::make(ipc::Fd socket, std::shared_
   facts->context = std::move(context);
   facts->peer = std::move(peer);
   const auto& settings = facts->context->settings();
-  facts->records.wanted = settings.ktls != Ktls::off && settings.tls13 && attach_ktls(socket.borrow());
+  facts->records.wanted = settings.ktls != Ktls::off && attach_ktls(socket.borrow());
   if (facts->records.wanted) {
-    count_records(ssl.get());
+    prepare_ktls(ssl.get());
     tell_secrets(*facts->context);
   } else {
     SSL_set_read_ahead(ssl.get(), 1);  // one call for a whole flight, not two for each record

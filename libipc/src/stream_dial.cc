@@ -165,6 +165,10 @@ Progress StreamScheme::after_connect(Helper&, Fd socket, const DialRequest&, OnE
   return Established{socket_stream(std::move(socket))};
 }
 
+Result<std::unique_ptr<Stream>> StreamScheme::carrier(Helper&, std::unique_ptr<Stream> stream) {
+  return stream;
+}
+
 Result<Handover> StreamScheme::hand_over(Helper&, std::unique_ptr<Stream> stream, bool) {
   auto socket = std::move(static_cast<SocketStream&>(*stream)).take();
   prepare_for_handover(socket.borrow());

@@ -87,8 +87,13 @@ void Inbound::on_admitted(Result<Admission> admission) {
 void Inbound::hand_over(Admission admission) {
   if (admission.relays) {
     const RelayOptions options{.framing = framing_, .idle = listener_.request().relay_idle};
-    helper_.relay(std::move(stream_), socket_stream(std::move(admission.service)), options,
-                  std::move(service_));
+    auto carrier = scheme_.carrier(helper_, std::move(stream_));
+    if (carrier) {
+      helper_.relay(std::move(*carrier), socket_stream(std::move(admission.service)), options,
+                    std::move(service_));
+    } else {
+      helper_.log("error", listener_.uri() + ": " + carrier.error().text);
+    }
     return drop();
   }
   auto handover = scheme_.hand_over(helper_, std::move(stream_), admission.ktls);

@@ -12,6 +12,8 @@ using namespace kit;
 namespace {
 constexpr const char* suites[] = {"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384",
                                   "TLS_CHACHA20_POLY1305_SHA256"};
+constexpr const char* ciphers_1_2[] = {"ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384",
+                                       "ECDHE-ECDSA-CHACHA20-POLY1305"};
 constexpr std::size_t size = 1UL << 20;
 
 void need_kernel_tls() {
@@ -101,6 +103,57 @@ Test(tlsd_ktls, listeners_are_carried_by_the_kernel_with_each_cipher) {
     cr_assert_gt(taken_over(), before);
     must_carry(plain.borrow(), far);
   }
+}
+
+Test(tlsd_ktls, tls_1_2_is_carried_too_and_goes_on_when_it_resumes) {
+  need_kernel_tls();
+  std::string there;
+  bool clean = false;
+  DialBench bench{{}, [&](TlsEnd& end) {
+                    there = end.receive_exactly(size);
+                    end.send(pattern(2));
+                    there += end.receive_all(&clean);
+                    end.close_notify();
+                  }};
+  SSL_CTX_set_max_proto_version(bench.context.get(), TLS1_2_VERSION);
+  for (const auto* cipher : ciphers_1_2) {
+    SSL_CTX_set_cipher_list(bench.context.get(), cipher);
+    for (int round = 0; round < 2; ++round) {
+      auto answer = bench.dial({{"ciphers", cipher}});
+      cr_assert(answer.result()["path"].string_or("") == "ktls-relay", "%s", answer.text.c_str());
+      cr_assert(answer.result()["labels"].labels().at("tls.version") == "TLSv1.2");
+      const auto plain = answer.take_fd();
+      send_all(plain.borrow(), pattern(1));
+      ::shutdown(plain.borrow(), SHUT_WR);
+      cr_assert(receive_all(plain.borrow()) == pattern(2));
+      cr_assert(there == pattern(1) && clean);
+    }
+  }
+}
+
+Test(tlsd_ktls, listeners_carry_tls_1_2_and_its_hop) {
+  need_kernel_tls();
+  TempDir dir;
+  Authority ca{dir};
+  const auto issued = ca.issue("server");
+  ScriptedRouter router{"tlsd"};
+  const auto port = router.listen_port(
+      "tls://127.0.0.1:0", profile({{"certificate", issued.certificate}, {"private_key", issued.key}}));
+  const auto context = client_context(ca.certificate());
+  SSL_CTX_set_max_proto_version(context.get(), TLS1_2_VERSION);
+  const auto socket = connect_tcp(port);
+  TlsEnd far{context.get(), socket.borrow(), false};
+  std::thread client{[&] {
+    far.shake_hands();
+    far.send(hop_frame("pong"));
+    far.receive_exactly(ipc::hop_ok().size());
+  }};
+  const auto question = router.answer();
+  router.answer(question, R"({"token":1,"mode":"deliver"})");
+  auto delivery = router.answer();
+  cr_assert(delivery.message->params["path"].string_or("") == "ktls-relay", "%s", delivery.text.c_str());
+  client.join();
+  must_carry(delivery.take_fd().borrow(), far);
 }
 
 Test(tlsd_ktls, the_hop_is_counted_and_what_follows_it_is_read) {

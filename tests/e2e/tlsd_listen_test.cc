@@ -287,6 +287,27 @@ Test(tlsd_listen, a_truncated_stream_is_a_reset_at_the_service) {
   cr_assert_eq(::recv(service.borrow(), &byte, 1, 0), -1);
 }
 
+Test(tlsd_listen, a_service_with_a_socket_of_its_own_is_relayed_to_and_a_cut_is_told_of) {
+  Bench bench;
+  auto [service, theirs] = must(ipc::socket_pair(SOCK_STREAM));
+  {
+    const auto socket = connect_tcp(bench.port);
+    TlsEnd end{bench.context.get(), socket.borrow(), false};
+    std::thread client{[&] {
+      end.shake_hands();
+      end.send("half");
+    }};
+    const int raw = theirs.borrow();
+    bench.router.answer(bench.router.expect("accepted"), R"({"token":1,"mode":"relay","fd":0})", {&raw, 1});
+    client.join();
+    send_all(service.borrow(), "answer");
+    cr_assert(end.receive_exactly(6) == "answer");
+  }
+  bench.must_log("without TLS's close_notify");
+  theirs = ipc::Fd{};
+  cr_assert(receive_all(service.borrow()) == "half");
+}
+
 Test(tlsd_listen, clients_resume_with_tickets_and_alpn_is_chosen) {
   Bench bench{{{"alpn", R"(["h2","http/1.1"])"}}};
   const unsigned char offered[] = "\x08http/1.1";

@@ -49,6 +49,9 @@ class StreamScheme : public Scheme {
   /// After the hop: what the client or service gets; `ktls`: it may be a socket of that path. Default: the
   /// socket itself, "direct".
   virtual Result<Handover> hand_over(Helper& helper, std::unique_ptr<Stream> stream, bool ktls);
+  /// After the hop, where a helper carries the bytes between the peer and a socket of the service's own: the
+  /// peer's side of it. Default: the stream as it is.
+  virtual Result<std::unique_ptr<Stream>> carrier(Helper& helper, std::unique_ptr<Stream> stream);
 
   std::unique_ptr<Dial> dial(Helper& helper, DialRequest request) override;
   Result<std::unique_ptr<Listener>> listen(Helper& helper, ListenRequest request) override;
