@@ -148,9 +148,12 @@ void Helper::send_dial(std::uint64_t id, Dial& dial) {
   }
   const int connected = dial.order.connected.borrow();
   const std::span<const int> fds{&connected, connected >= 0 ? 1U : 0U};
+  auto params = dial_params(id, dial.order);
   dial.call = channel_->call(
-      "dial", dial_params(id, dial.order), fds, dial.order.deadline + grace,
+      "dial", params, fds, dial.order.deadline + grace,
       [this, id](ipc::Result<ipc::Channel::Incoming> answer) { finish_dial(id, std::move(answer)); });
+  ipc::wipe_secrets(params);
+  ipc::wipe_secrets(dial.order.uri);
   dial.order.connected = ipc::Fd{};
 }
 

@@ -3,11 +3,24 @@
 #include <algorithm>
 
 #include "ipc/name.hh"
+#include "ipc/uri.hh"
 
 namespace plumberd {
 namespace {
 constexpr std::size_t most_reported = 1000;  // of each kind; more of them help nobody
 constexpr std::size_t longest_line_shown = 160;
+
+/// The line with the secrets of all URIs in it masked; where it is broken, rather too much than too little.
+std::string without_secrets(std::string_view line) {
+  const auto first = std::min(line.find("://"), line.size());
+  std::string shown{line.substr(0, first)};
+  for (auto rest = line.substr(first); !rest.empty();) {
+    const auto next = std::min(rest.find("://", 1), rest.size());
+    shown += ipc::mask_secrets(rest.substr(0, next));
+    rest.remove_prefix(next);
+  }
+  return shown;
+}
 
 /// Of a long line the part around the error.
 std::string part_shown(std::string_view line, std::size_t column) {
@@ -59,7 +72,7 @@ void Report::add(const Place& place, std::string text, bool warning) {
                           .column = column,
                           .warning = warning,
                           .text = std::move(text),
-                          .source = part_shown(place.source->line(line), column)});
+                          .source = part_shown(without_secrets(place.source->line(line)), column)});
 }
 
 void Report::file_error(std::string_view file, std::string text) {

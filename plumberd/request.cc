@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "ipc/name.hh"
 
@@ -89,6 +90,15 @@ Request::Request(Router& router, Ask ask, Asker asker, Done done)
       ask_{std::move(ask)},
       asker_{std::move(asker)},
       done_{std::move(done)} {}
+
+Request::~Request() {
+  ipc::wipe_secrets(ask_.uri);
+  ipc::wipe_secrets(ask_.networkd);
+  for (auto& target : routed_.targets) {
+    if (!target.uri.secret.empty()) ::explicit_bzero(target.uri.secret.data(), target.uri.secret.size());
+    ipc::wipe_secrets(target.uri.raw);
+  }
+}
 
 void Request::run() {
   router_.events.stamp(decision_);

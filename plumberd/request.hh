@@ -25,6 +25,9 @@ class Request : public std::enable_shared_from_this<Request> {
   /// Nobody waits any more: the dial is called off, `done` is not called.
   void cancel();
   Request(Router& router, Ask ask, Asker asker, Done done);
+  Request(const Request&) = delete;
+  /// Wipes what may hold a secret.
+  ~Request();
 
  private:
   void run();

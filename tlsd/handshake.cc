@@ -121,6 +121,7 @@ Handshake::Outcome Handshake::look_for_first_word() {
 Result<Established> Handshake::established() {
   auto labels = judge_peer(*session_);
   if (!labels) return std::unexpected(std::move(labels).error());
+  session_->facts().psk.reset();  // it has served
   return Established{std::move(session_), std::move(*labels)};
 }
 

@@ -1,24 +1,34 @@
 // tlsd: tls:// for plumberd.
+#include <malloc.h>
 #include <sys/prctl.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
 
 #include "tlsd/scheme.hh"
 
-namespace {
-/// Keys are in this memory: no core files, nobody of the same user looks in. LeakSanitizer has to, though.
-void keep_to_ourselves() {
 #if defined(__SANITIZE_ADDRESS__)
-  constexpr bool is_watched = true;
+#define IS_WATCHED 1
 #elif defined(__has_feature)
-  constexpr bool is_watched = __has_feature(address_sanitizer);
+#define IS_WATCHED __has_feature(address_sanitizer)
 #else
-  constexpr bool is_watched = false;
+#define IS_WATCHED 0
 #endif
-  if (!is_watched) ::prctl(PR_SET_DUMPABLE, 0);
+
+#if !IS_WATCHED
+/// What is let go is overwritten: secrets of URIs and lines of psk_files pass through messages and strings
+/// that know nothing of them. (OpenSSL has its own memory, and wipes what is a key.)
+void operator delete(void* memory) noexcept {
+  if (memory != nullptr) ::explicit_bzero(memory, ::malloc_usable_size(memory));
+  std::free(memory);
 }
-}  // namespace
+void operator delete(void* memory, std::size_t) noexcept { operator delete(memory); }
+#endif
 
 int main(int argc, char** argv) {
-  keep_to_ourselves();
+  // Keys are in this memory: no core files, nobody of the same user looks in. LeakSanitizer has to, though.
+  if (!IS_WATCHED) ::prctl(PR_SET_DUMPABLE, 0);
   tlsd::TlsScheme tls;
   return ipc::helper_main(argc, argv, "connects to and listens on TLS for plumberd", tls);
 }

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "ipc/uri.hh"
+
 namespace ipc {
 namespace {
 // Few enough to be fair to other clients.
@@ -80,6 +82,7 @@ bool Channel::read_one() {
     received->fds.clear();
   }
   dispatch({buffer.data(), received->size}, std::move(received->fds));
+  wipe_secrets(buffer.first(received->size));
   return true;
 }
 
@@ -176,6 +179,7 @@ Result<> Channel::send(std::string text, std::span<const int> fds, std::string_v
   if (sent && *sent == Io::again) return enqueue(std::move(text), fds, id);
   if (!sent && !fds.empty()) return std::unexpected(sent.error());
   note_sent(fds.size());
+  wipe_secrets(text);
   if (sent && *sent == Io::done) return {};
   end_soon(sent ? Error{Word::unreachable, "the connection was closed"} : sent.error());
   return {};
@@ -227,6 +231,7 @@ void Channel::flush() {
     if (*sent == Io::again) return;
     if (*sent == Io::closed) return end(Error{Word::unreachable, "the connection was closed"});
     queued_bytes_ -= queue_.front().text.size() + queue_.front().without_fds.size();
+    wipe_secrets(queue_.front().text);
     queue_.pop_front();
   }
   update_interest();
