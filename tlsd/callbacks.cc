@@ -106,6 +106,12 @@ int on_staple(SSL* ssl, void*) {
   return staple.fault.empty() ? 1 : 0;
 }
 
+/// The one alert that says what the peer has tried.
+void on_info(const SSL* ssl, int where, int value) {
+  if ((where & SSL_CB_WRITE_ALERT) == SSL_CB_WRITE_ALERT && (value & 0xff) == SSL_AD_NO_RENEGOTIATION)
+    facts_of(ssl).asked_to_renegotiate = true;
+}
+
 void on_keylog(const SSL* ssl, const char* line) {
   auto& facts = facts_of(ssl);
   if (facts.records.wanted) note_secret(facts.records, line);
@@ -122,6 +128,7 @@ void install_callbacks(Context& context) {
   auto* ctx = context.raw();
   const auto& settings = context.settings();
   if (context.keylog() >= 0) tell_secrets(context);
+  SSL_CTX_set_info_callback(ctx, on_info);
   if (context.role() == Role::client) {
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, on_verify);
     SSL_CTX_set_cert_cb(ctx, on_certificate_wanted, nullptr);

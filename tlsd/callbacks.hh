@@ -21,7 +21,8 @@ struct Facts {
   bool psk_unknown = false;  ///< server: no key for the identity
   bool asked_for_certificate = false;
   bool got_ticket = false;
-  bool may_agree = false;      ///< server: to plumb/1
+  bool may_agree = false;  ///< server: to plumb/1
+  bool asked_to_renegotiate = false;
   std::string staple_fault{};  ///< why the stapled OCSP response forbids to go on
   bool staple_good = false;
   Records records{};

@@ -216,6 +216,11 @@ Error fault_in_handshake(const Session& session) {
 }
 
 Error fault_after_handshake(const Session& session) {
+  if (session.facts().asked_to_renegotiate) {
+    ERR_clear_error();
+    return {.word = Word::unreachable,
+            .text = session.facts().peer + " wanted to renegotiate, which is not done, and left"};
+  }
   const auto code = ERR_peek_error();
   const bool ended = code == 0 || ERR_GET_LIB(code) == ERR_LIB_SYS ||
                      ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING;

@@ -38,6 +38,8 @@ std::optional<Transfer> KtlsStream::control(Record type, std::string_view record
   if (type == Record::handshake && !is_of_interest) return std::nullopt;
   if (type == Record::handshake && first == SSL3_MT_KEY_UPDATE)
     return broke("changed its keys, which cannot be followed in the kernel; set ktls = \"off\" for it");
+  if (type == Record::handshake && first == SSL3_MT_CLIENT_HELLO)
+    return broke("was to be renegotiated, which is not done");
   has_ended_ = type == Record::alert && ipc::is_close_notify(record);
   if (has_ended_) return Transfer{.io = Io::closed};
   if (type == Record::alert && record.size() == 2)

@@ -287,7 +287,8 @@ std::string mask_secrets(std::string_view text) {
 }
 
 void wipe_secrets(std::span<char> text) {
-  if (!text.empty() && std::memchr(text.data(), '@', text.size()) != nullptr) ::explicit_bzero(text.data(), text.size());
+  if (!text.empty() && std::memchr(text.data(), '@', text.size()) != nullptr)
+    ::explicit_bzero(text.data(), text.size());
 }
 
 std::string to_string(const Uri& uri) { return printable(mask_secrets(uri.raw), 2048); }

@@ -149,6 +149,57 @@ Test(tlsd_interop, openssl_s_server_with_a_pre_shared_key) {
   }
 }
 
+namespace {
+/// What `openssl ocsp` says of a certificate of `ca` as the authority that signs with `signer`'s key.
+std::string ocsp_response(const TempDir& dir, const Authority& ca, const std::string& signer,
+                          const Issued& about, std::string_view entry) {
+  const auto shown =
+      run({.args = {"openssl", "x509", "-in", about.certificate, "-noout", "-serial"}}).output;  // serial=64
+  const auto serial = shown.substr(shown.find('=') + 1, shown.find('\n') - shown.find('=') - 1);
+  write_file(dir / "index", std::string(entry) + "\t" + serial + "\tunknown\t/CN=somebody\n");
+  const auto response = dir / "response.der";
+  const auto outcome =
+      run({.args = {"openssl", "ocsp", "-index", dir / "index", "-CA", ca.certificate(), "-rsigner",
+                    signer + ".pem", "-rkey", signer + ".key", "-issuer", ca.certificate(), "-cert",
+                    about.certificate, "-respout", response, "-ndays", "1", "-noverify"}});
+  cr_assert_eq(outcome.status, 0, "%s", outcome.error.c_str());
+  return response;
+}
+constexpr std::string_view good = "V\t390101000000Z\t";
+constexpr std::string_view revoked = "R\t390101000000Z\t200101000000Z";
+}  // namespace
+
+Test(tlsd_interop, openssl_s_server_with_a_stapled_ocsp_response) {
+  need("openssl");
+  Bench bench;
+  const Authority stranger{bench.dir, "stranger"};
+  struct {
+    std::string_view entry;
+    std::string signer;
+    std::string_view fault;
+  } const kinds[] = {{good, "ca", ""},
+                     {revoked, "ca", "was revoked (says the stapled OCSP response)"},
+                     {good, "stranger", "a stapled OCSP response that nobody trusted has signed"}};
+  for (const auto& kind : kinds)
+    for (const auto* version : versions) {
+      const auto response =
+          ocsp_response(bench.dir, bench.ca, bench.dir / kind.signer, bench.issued, kind.entry);
+      const auto port = free_port();
+      const auto server = started({"openssl", "s_server", "-accept", "127.0.0.1:" + text_of(port), "-cert",
+                                   bench.issued.certificate, "-key", bench.issued.key, "-status_file",
+                                   response, version[2] == '2' ? "-tls1_2" : "-tls1_3", "-rev", "-quiet"},
+                                  port);
+      if (kind.fault.empty()) {
+        must_reverse(bench.dial(port, version).borrow());
+        continue;
+      }
+      const auto answer = bench.router.dial("tls://localhost:" + text_of(port),
+                                            R"("judge":false,)" + profile({{"ca", bench.ca.certificate()}}));
+      cr_assert_eq(answer.word(), "AUTH", "%s", answer.text.c_str());
+      cr_assert(answer.text.find(kind.fault) != std::string::npos, "%s", answer.text.c_str());
+    }
+}
+
 Test(tlsd_interop, openssl_s_client) {
   need("openssl");
   Bench bench;
