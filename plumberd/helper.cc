@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ipc/name.hh"
+#include "ipc/secret.hh"
 
 namespace plumberd {
 namespace {

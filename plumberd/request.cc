@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "ipc/name.hh"
+#include "ipc/secret.hh"
 
 namespace plumberd {
 namespace {

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <charconv>
 
-#include "ipc/uri.hh"
+#include "ipc/secret.hh"
 
 namespace ipc {
 namespace {

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -284,11 +283,6 @@ std::string mask_secrets(std::string_view text) {
   if (colon == authority.rfind(':')) return std::string(text);
   // A@B:HOST:PORT, the legacy form: B is the secret.
   return shown + std::string(authority.substr(0, at)) + "@***" + std::string(text.substr(start + 3 + colon));
-}
-
-void wipe_secrets(std::span<char> text) {
-  if (!text.empty() && std::memchr(text.data(), '@', text.size()) != nullptr)
-    ::explicit_bzero(text.data(), text.size());
 }
 
 std::string to_string(const Uri& uri) { return printable(mask_secrets(uri.raw), 2048); }

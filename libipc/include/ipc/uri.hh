@@ -2,7 +2,6 @@
 #pragma once
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 
@@ -48,7 +47,5 @@ std::string to_string(const Uri& uri);
 /// The same for text that may not parse: whatever stands between the first ':' of an authority and its last
 /// '@' is hidden.
 std::string mask_secrets(std::string_view text);
-/// Overwrites text that is about to be let go if it may hold the secret of a URI: if there is an '@' in it.
-void wipe_secrets(std::span<char> text);
 
 }  // namespace ipc
