@@ -21,22 +21,28 @@ constexpr std::size_t read_ahead = 64 * 1024;
 void release_buffers(SSL* ssl) {
   if (std::string_view{SSL_rstate_string(ssl)} == "RH") SSL_free_buffers(ssl);
 }
+
+/// TLS 1.2 can be given to the kernel by OpenSSL's own BIO only.
+bool put_on_socket(SSL* ssl, int socket, bool kernel) {
+  if (kernel) return SSL_set_fd(ssl, socket) == 1;
+  auto* bio = socket_bio(socket).release();
+  if (bio != nullptr) SSL_set_bio(ssl, bio, bio);
+  return bio != nullptr;
+}
 }  // namespace
 
 ipc::Result<std::unique_ptr<Session>> Session::make(ipc::Fd socket, std::shared_ptr<Context> context,
                                                     std::string peer) {
   ERR_clear_error();
   Ssl ssl{SSL_new(context->raw())};
-  auto bio = socket_bio(socket.borrow());
-  if (!ssl || !bio) return ipc::fail(ipc::Word::internal, "SSL_new: " + take_reason());
-  auto* both = bio.release();
-  SSL_set_bio(ssl.get(), both, both);
   const bool client = context->role() == Role::client;
   auto facts = std::make_unique<Facts>();
   facts->context = std::move(context);
   facts->peer = std::move(peer);
   const auto& settings = facts->context->settings();
   facts->records.wanted = settings.ktls != Ktls::off && attach_ktls(socket.borrow());
+  if (!ssl || !put_on_socket(ssl.get(), socket.borrow(), facts->records.wanted))
+    return ipc::fail(ipc::Word::internal, "SSL_new: " + take_reason());
   if (facts->records.wanted) {
     prepare_ktls(ssl.get());
     tell_secrets(*facts->context);

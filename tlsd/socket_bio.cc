@@ -70,6 +70,7 @@ Bio socket_bio(int socket) {
 
 void hold_back(SSL* ssl, bool more) {
   auto* bio = SSL_get_wbio(ssl);
+  if (BIO_method_type(bio) == BIO_TYPE_SOCKET) return;  // OpenSSL's own
   set_state(bio, {.socket = state_of(bio).socket, .more = more});
 }
 }  // namespace tlsd
