@@ -15,17 +15,21 @@ void Events::stamp(Decision& decision) {
 
 bool Events::may_write(bool denial) {
   const auto second = loop_.now() / 1000;
-  if (second != second_) {
-    if (suppressed_ > 0)
-      log_.warn(std::to_string(suppressed_) + " event lines were suppressed (more than " +
-                std::to_string(lines_per_second) + " in a second)");
-    second_ = second;
-    written_ = 0;
-    suppressed_ = 0;
-  }
+  if (std::exchange(second_, second) != second) written_ = 0;
   if (++written_ <= (denial ? 2 * lines_per_second : lines_per_second)) return true;
+  if (suppressed_ == 0) tell_ = ipc::Timer{loop_, ipc::Milliseconds{1000}, [this] { tell_suppressed(); }};
   ++suppressed_;
+  suppressed_denials_ += denial ? 1 : 0;
   return false;
+}
+
+/// Lost denials are an error: no log level hides that.
+void Events::tell_suppressed() {
+  tell_.stop();
+  const auto count = std::exchange(suppressed_, 0), denials = std::exchange(suppressed_denials_, 0);
+  log_.say(denials > 0 ? LogLevel::error : LogLevel::warn,
+           std::to_string(count) + " event lines were suppressed, " + std::to_string(denials) +
+               " of them denials (more than " + std::to_string(lines_per_second) + " lines in a second)");
 }
 
 void Events::write(const Decision& decision) {

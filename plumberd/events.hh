@@ -48,6 +48,7 @@ class Events {
  private:
   void write(const Decision& decision);
   bool may_write(bool denial);
+  void tell_suppressed();
   ipc::Loop& loop_;
   Log& log_;
   std::deque<Event> history_;
@@ -56,6 +57,8 @@ class Events {
   std::uint64_t second_ = 0;
   unsigned written_ = 0;
   std::uint64_t suppressed_ = 0;
+  std::uint64_t suppressed_denials_ = 0;
+  ipc::Timer tell_;
 };
 
 }  // namespace plumberd
