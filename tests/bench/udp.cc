@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 #include <map>
+#include <optional>
 
 #include "ipc/address.hh"
 #include "ipc/service.hh"
@@ -18,11 +19,16 @@ namespace bench {
 namespace {
 constexpr std::size_t most = 65'536;
 constexpr char counted = 'F', question = 'Q';  // first bytes: count it; say how many there were; else echo
+constexpr std::string_view bye = "B";          // the peer is gone
 
 int wait_readable(int fd, int ms) {
   pollfd wanted{fd, POLLIN, 0};
   return ::poll(&wanted, 1, ms);
 }
+
+/// How many datagrams to read from each of `ready` sockets: a read that finds nothing costs as much as one
+/// that does, and few sockets have many datagrams.
+int share(int ready) { return std::max(1, 64 / std::max(1, ready)); }
 
 /// Echoes on every socket it is given.
 class Echo {
@@ -41,27 +47,41 @@ class Echo {
   void turn(int ms) {
     std::array<epoll_event, 64> events;
     const int count = ::epoll_wait(epoll_.borrow(), events.data(), events.size(), ms);
-    for (int i = 0; i < count; ++i) echo(events[static_cast<std::size_t>(i)].data.fd);
+    for (int i = 0; i < count; ++i) echo(events[static_cast<std::size_t>(i)].data.fd, share(count));
   }
   int borrow() const { return epoll_.borrow(); }
 
  private:
-  void echo(int socket) {
+  void echo(int socket, int most_datagrams) {
     static std::array<char, most> bytes;
-    for (int i = 0; i < 64; ++i) {
+    for (int i = 0; i < most_datagrams; ++i) {
       sockaddr_storage from;
       socklen_t size = sizeof from;
       const auto got = ::recvfrom(socket, bytes.data(), bytes.size(), MSG_DONTWAIT,
                                   reinterpret_cast<sockaddr*>(&from), &size);
       if (got < 0) return;
+      const std::string_view said{bytes.data(), static_cast<std::size_t>(got)};
       const bool is_connected = size == 0 || sockets_.at(socket).borrow() != unconnected_;
-      answer(socket, {bytes.data(), static_cast<std::size_t>(got)},
-             is_connected ? nullptr : reinterpret_cast<sockaddr*>(&from), is_connected ? 0 : size);
+      if (!is_connected && port_) add_connected(from, size);
+      if (said == bye && is_connected) return void(sockets_.erase(socket));
+      if (said != bye)
+        answer(socket, said, is_connected ? nullptr : reinterpret_cast<sockaddr*>(&from),
+               is_connected ? 0 : size);
     }
+  }
+
+  void add_connected(const sockaddr_storage& peer, socklen_t size) {
+    ipc::Fd socket{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+    const int on = 1;
+    ::setsockopt(socket.borrow(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+    must(::bind(socket.borrow(), reinterpret_cast<const sockaddr*>(&*port_), sizeof *port_), "bind");
+    must(::connect(socket.borrow(), reinterpret_cast<const sockaddr*>(&peer), size), "connect");
+    add(std::move(socket));
   }
 
  public:
   int unconnected_ = -1;
+  std::optional<sockaddr_in> port_;  ///< where peers get sockets of their own
 
  private:
   ipc::Fd epoll_{::epoll_create1(EPOLL_CLOEXEC)};
@@ -74,13 +94,18 @@ void say(std::string_view text) {
   std::fflush(stdout);
 }
 
-[[noreturn]] void serve_plain(Echo& echo) {
+/// With `floor`, every new peer gets a connected socket on the port, as udpd makes them, in a few lines and
+/// without any care.
+[[noreturn]] void serve_plain(Echo& echo, bool floor) {
   ipc::Fd socket{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+  const int on = 1;
+  if (floor) ::setsockopt(socket.borrow(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
   sockaddr_in at{.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}};
   socklen_t size = sizeof at;
   must(::bind(socket.borrow(), reinterpret_cast<sockaddr*>(&at), size), "bind");
   ::getsockname(socket.borrow(), reinterpret_cast<sockaddr*>(&at), &size);
   echo.unconnected_ = socket.borrow();
+  if (floor) echo.port_ = at;
   echo.add(std::move(socket));
   say(std::to_string(ntohs(at.sin_port)));
   for (;;) echo.turn(-1);
@@ -136,17 +161,24 @@ struct Client {
       std::array<epoll_event, 64> events;
       const int count = ::epoll_wait(epoll.borrow(), events.data(), events.size(), 20);
       if (count == 0) fill();
-      for (int i = 0; i < count; ++i) answered += drain(events[static_cast<std::size_t>(i)].data.fd);
+      for (int i = 0; i < count; ++i)
+        answered += drain(events[static_cast<std::size_t>(i)].data.fd, share(count));
     }
     return static_cast<double>(answered) * 1e9 / static_cast<double>(now_ns() - start);
   }
 
+  /// UDP has no end: the far side is told.
+  void leave() {
+    for (const auto& socket : sockets) ::send(socket.borrow(), bye.data(), bye.size(), MSG_DONTWAIT);
+  }
+
   void put(int socket) { ::send(socket, bytes.data(), bytes.size(), MSG_DONTWAIT); }
 
-  std::uint64_t drain(int socket) {
-    std::uint64_t count = 0;
-    for (; count < 64 && ::recv(socket, room.data(), room.size(), MSG_DONTWAIT) >= 0; ++count) put(socket);
-    return count;
+  std::uint64_t drain(int socket, int most_datagrams) {
+    int count = 0;
+    for (; count < most_datagrams && ::recv(socket, room.data(), room.size(), MSG_DONTWAIT) >= 0; ++count)
+      put(socket);
+    return static_cast<std::uint64_t>(count);
   }
 
   /// Datagrams that arrived at the far end, a second.
@@ -165,7 +197,7 @@ struct Client {
   void add(std::vector<ipc::Fd> fresh) {
     for (const auto& socket : fresh) ::send(socket.borrow(), &question, 1, MSG_DONTWAIT);
     for (auto& socket : fresh) {
-      if (wait_readable(socket.borrow(), 1000) <= 0) ask(socket.borrow());
+      if (wait_readable(socket.borrow(), 50) <= 0) ask(socket.borrow());
       ::recv(socket.borrow(), room.data(), room.size(), MSG_DONTWAIT);
       sockets.push_back(std::move(socket));
     }
@@ -184,13 +216,13 @@ struct Client {
 };
 }  // namespace
 
-// bench udpfar [--seqpacket PATH | --rundir DIR --service NAME]
+// bench udpfar [--seqpacket PATH | --rundir DIR --service NAME | --connected 1]
 int udpfar_main(const std::vector<std::string>& words) {
   const Arguments arguments{words};
   Echo echo;
   if (const auto path = arguments.text("seqpacket"); !path.empty()) serve_unguarded(echo, path);
   if (!arguments.text("service").empty()) serve_registered(echo, arguments);
-  serve_plain(echo);
+  serve_plain(echo, arguments.number("connected", 0) != 0);
 }
 
 // bench udp WAY... [--size N] [--flight N] [--peers N] [--together N] [--ms N] [--flood 1] [--pids P,...]:
@@ -214,6 +246,7 @@ int udp_main(const std::vector<std::string>& words) {
   std::printf(R"({"rate": %.0f, "setup_us": %.2f, "daemon_ms": %.2f})"
               "\n",
               rate, set_up, static_cast<double>(daemons.read(false) - at_rest) / 1e6);
+  client.leave();
   return 0;
 }
 }  // namespace bench

@@ -166,10 +166,10 @@ ipc::Fd Dialler::ask(int session) {
 }
 
 void Dialler::put(int session) {
-  constexpr std::string_view first = R"("id":1,)";
+  constexpr std::string_view first = R"("id": 1,)";
   auto text = way_.request;
   if (const auto at = text.find(first); at != std::string::npos)
-    text.replace(at, first.size(), R"("id":)" + std::to_string(next_id_++) + ',');
+    text.replace(at, first.size(), R"("id": )" + std::to_string(next_id_++) + ',');
   must(::send(session, text.data(), text.size(), MSG_NOSIGNAL), "send to " + way_.address);
 }
 
