@@ -1,0 +1,6 @@
+// What nearly every test includes, compiled once.
+#include <criterion/criterion.h>
+
+#include <thread>
+
+#include "tools/precompiled.hh"
