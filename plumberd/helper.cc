@@ -37,11 +37,13 @@ std::string dial_params(std::uint64_t id, const DialOrder& order) {
 }
 
 std::string listen_params(std::uint64_t id, const Listen& listen, const std::string& uri,
-                          const std::string& settings) {
+                          const std::string& settings, Helper::Share share) {
   std::string text;
   ipc::JsonWriter json{text};
   json.object().add("id", static_cast<std::int64_t>(id)).add("uri", uri);
-  json.add_if("service", listen.service).key("settings").raw(settings).end();
+  json.add_if("service", listen.service);
+  if (share != Helper::Share::no) json.add("share", share == Helper::Share::first ? "first" : "join");
+  json.key("settings").raw(settings).end();
   return text;
 }
 
@@ -180,9 +182,12 @@ void Helper::cancel(std::uint64_t id) {
   channel_->notify("cancel", "{\"id\":" + std::to_string(id) + "}");
 }
 
-void Helper::listen(std::uint64_t id, const Listen& listen, std::string settings, OnListening done) {
-  auto& listening =
-      listens_.insert_or_assign(id, Listening{listen, std::move(settings), std::move(done)}).first->second;
+void Helper::listen(std::uint64_t id, const Listen& listen, std::string settings, Share share,
+                    OnListening done) {
+  Listening wanted{listen, std::move(settings), share, std::move(done)};
+  if (share == Share::join)
+    wanted.actual = listen.uri;  // tried again after a crash, whatever comes of it now
+  auto& listening = listens_.insert_or_assign(id, std::move(wanted)).first->second;
   if (is_ready()) send_listen(id, listening);
   start_soon();
 }
@@ -193,17 +198,20 @@ void Helper::send_listen(std::uint64_t id, Listening& listening) {
     const auto found = listens_.find(id);
     if (found == listens_.end()) return;
     auto done = std::exchange(found->second.done, nullptr);
-    if (answer) found->second.actual = answer->message.result["uri"].string_or(found->second.listen.uri);
+    const auto result = answer ? answer->message.result : ipc::JsonView{};
+    if (answer) found->second.actual = result["uri"].string_or(found->second.listen.uri);
     if (!answer)
       log_.error("cannot listen on " + ipc::mask_secrets(found->second.listen.uri) + ": " +
                  answer.error().text);
     if (!done) return;
-    if (answer) return done(found->second.actual);
+    if (found->second.share == Helper::Share::first)
+      found->second.share = Helper::Share::join;  // after a crash
+    if (answer) return done(Listened{found->second.actual, result["shared"].boolean_or(false)});
     listens_.erase(found);
     done(std::unexpected(answer.error()));
   };
-  channel_->call("listen", listen_params(id, listening.listen, uri, listening.settings), {}, hello_deadline,
-                 settle);
+  channel_->call("listen", listen_params(id, listening.listen, uri, listening.settings, listening.share), {},
+                 hello_deadline, settle);
 }
 
 void Helper::unlisten(std::uint64_t id) {

@@ -74,7 +74,17 @@ struct Delivery {
 class Helper {
  public:
   using OnDialled = std::function<void(ipc::Result<Dialled>)>;
-  using OnListening = std::function<void(ipc::Result<std::string>)>;
+  /// Whether other workers listen on the same port.
+  enum class Share : std::uint8_t {
+    no,
+    first,  ///< others will; nobody else may have it yet
+    join,   ///< others do
+  };
+  struct Listened {
+    std::string uri;         ///< with the actual port
+    bool is_shared = false;  ///< other workers can listen there, too
+  };
+  using OnListening = std::function<void(ipc::Result<Listened>)>;
   /// The answer to `accepted`: JSON text of the result with at most one descriptor.
   struct Admission {
     std::string result;
@@ -95,7 +105,7 @@ class Helper {
   std::uint64_t dial(DialOrder order, OnDialled done);
   void cancel(std::uint64_t dial);
   /// Calls back once; after a crash it is listened again, on the same port, without being asked.
-  void listen(std::uint64_t id, const Listen& listen, std::string settings, OnListening done);
+  void listen(std::uint64_t id, const Listen& listen, std::string settings, Share share, OnListening done);
   void unlisten(std::uint64_t id);
   void relay(ipc::Fd a, ipc::Fd b, std::string_view framing);
   void configure(std::string settings, std::uint64_t generation);
@@ -122,6 +132,7 @@ class Helper {
   struct Listening {
     Listen listen;
     std::string settings;
+    Share share = Share::no;
     OnListening done;
     std::string actual{};
   };

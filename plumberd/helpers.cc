@@ -1,22 +1,52 @@
 #include "plumberd/helpers.hh"
 
+#include <fmt/format.h>
+#include <sys/random.h>
+
 #include <algorithm>
+#include <array>
 #include <iterator>
 
 namespace plumberd {
 namespace {
 constexpr ipc::Milliseconds sweep_every{50};
+constexpr std::chrono::hours fresh_secrets_every{12};
+
+/// The most that a profile asks for.
+unsigned workers_of_profiles(const Config& config) {
+  std::int64_t workers = 1;
+  for (const auto& [name, profile] : config.profiles)
+    if (const auto parsed = ipc::JsonDocument::parse(profile))
+      workers = std::max(workers, parsed->root()["workers"].integer_or(1));
+  return static_cast<unsigned>(workers);
+}
 
 std::vector<HelperSpec> specs_of(const Config& config) {
   auto specs = config.helpers;
   const auto add = [&](const char* name, const char* scheme) {
     const auto same = [&](const HelperSpec& spec) { return spec.name == name; };
-    if (std::ranges::none_of(specs, same)) specs.push_back({.name = name, .schemes = {scheme}});
+    const auto found = std::ranges::find_if(specs, same);
+    if (found == specs.end()) {
+      specs.push_back({.name = name, .schemes = {scheme}});
+    } else if (found->schemes.empty()) {
+      found->schemes = {scheme};
+    }
   };
   add("tcpd", "tcp");
   add("tlsd", "tls");
   add("udpd", "udp");
+  for (auto& spec : specs)
+    if (spec.name == "tlsd") spec.workers = std::max(spec.workers, workers_of_profiles(config));
   return specs;
+}
+
+/// Known to the workers of one helper alone.
+std::string new_secret() {
+  std::array<std::uint64_t, 4> random{};
+  [[maybe_unused]] const auto size = ::getrandom(random.data(), sizeof random, 0);
+  std::string text;
+  for (const auto part : random) text += fmt::format("{:016x}", part);
+  return text;
 }
 
 bool same(const HelperSpec& a, const HelperSpec& b) {
@@ -49,9 +79,11 @@ Helper* HelperSet::for_scheme(std::string_view scheme) const {
   return pool == nullptr ? nullptr : pool->workers[pool->next++ % pool->workers.size()].get();
 }
 
-Helper* HelperSet::first_for_scheme(std::string_view scheme) const {
-  const auto* pool = pool_for(scheme);
-  return pool == nullptr ? nullptr : pool->workers.front().get();
+std::vector<Helper*> HelperSet::all_for_scheme(std::string_view scheme) const {
+  std::vector<Helper*> result;
+  if (const auto* pool = pool_for(scheme))
+    for (const auto& worker : pool->workers) result.push_back(worker.get());
+  return result;
 }
 
 const std::string* HelperSet::name_for(std::string_view scheme) const {
@@ -76,16 +108,29 @@ std::shared_ptr<Helpers::Pool> Helpers::find(const HelperSpec& spec) const {
 
 std::shared_ptr<const HelperSet> Helpers::prepare(const Config& config) {
   auto next = std::make_shared<HelperSet>();
-  const auto settings = configuration_of(config);
   for (auto& spec : specs_of(config)) {
     auto pool = find(spec);
     if (!pool) pool = std::make_shared<Pool>(Pool{.spec = spec});
     while (pool->workers.size() < std::max(1U, spec.workers))
       pool->workers.push_back(std::make_unique<Helper>(loop_, log_, spec, hooks_));
-    for (auto& worker : pool->workers) worker->configure(settings, config.generation);
     next->pools_.push_back(std::move(pool));
   }
+  settings_ = configuration_of(config);
+  generation_ = config.generation;
+  tell(*next);
+  if (!renewal_)
+    renewal_ = ipc::Timer{loop_, fresh_secrets_every, [this] { tell(*current_); }, fresh_secrets_every};
   return next;
+}
+
+/// Workers of one helper have a secret in common, each time another: what one gives to a peer, another may
+/// take.
+void Helpers::tell(const HelperSet& set) {
+  for (const auto& pool : set.pools_) {
+    auto settings = settings_;
+    if (pool->workers.size() > 1) settings.insert(1, "\"shared_secret\":\"" + new_secret() + "\",");
+    for (auto& worker : pool->workers) worker->configure(settings, generation_);
+  }
 }
 
 void Helpers::adopt(std::shared_ptr<const HelperSet> next) {
@@ -93,9 +138,9 @@ void Helpers::adopt(std::shared_ptr<const HelperSet> next) {
 }
 
 void Helpers::drop(const std::shared_ptr<const HelperSet>& unwanted, const Config& config) {
-  const auto settings = configuration_of(config);
-  for (const auto& pool : current_->pools_)
-    for (auto& worker : pool->workers) worker->configure(settings, config.generation);
+  settings_ = configuration_of(config);
+  generation_ = config.generation;
+  tell(*current_);
   retire(*unwanted);
 }
 
@@ -120,6 +165,7 @@ void Helpers::release_unused() {
 
 void Helpers::release_all() {
   sweep_.stop();
+  renewal_.stop();
   auto pools = std::exchange(retired_, {});
   std::ranges::copy(current_->pools_, std::back_inserter(pools));
   std::vector<std::unique_ptr<Helper>> gone;

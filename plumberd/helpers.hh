@@ -13,8 +13,8 @@ class HelperSet {
  public:
   /// A worker of the helper for `scheme`; null when nobody serves it.
   Helper* for_scheme(std::string_view scheme) const;
-  /// The same worker every time: the one that holds the listeners.
-  Helper* first_for_scheme(std::string_view scheme) const;
+  /// All workers of the helper for `scheme`, in the same order every time; none when nobody serves it.
+  std::vector<Helper*> all_for_scheme(std::string_view scheme) const;
   const std::string* name_for(std::string_view scheme) const;
   std::vector<const Helper*> all() const;
 
@@ -48,6 +48,7 @@ class Helpers {
  private:
   using Pool = HelperSet::Pool;
   std::shared_ptr<Pool> find(const HelperSpec& spec) const;
+  void tell(const HelperSet& set);
   void retire(const HelperSet& set);
   void release_unused();
   ipc::Loop& loop_;
@@ -55,6 +56,9 @@ class Helpers {
   Helper::Hooks hooks_;
   std::shared_ptr<const HelperSet> current_ = std::make_shared<HelperSet>();
   std::vector<std::shared_ptr<Pool>> retired_;  ///< of earlier configurations
+  std::string settings_;                        ///< what all helpers were told last
+  std::uint64_t generation_ = 0;
+  ipc::Timer renewal_;  ///< of the workers' secrets
   ipc::Timer sweep_;
 };
 

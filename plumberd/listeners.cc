@@ -34,7 +34,7 @@ void Listeners::prepare(const Config& config, const HelperSet& helpers, Done don
     const auto settings = helper_settings(config, "", listen.profile, listen.settings);
     const auto kept = std::ranges::find_if(open_, [&](const auto& entry) {
       return !entry.second.wanted && same(entry.second.listen, listen) && entry.second.settings == settings &&
-             entry.second.helper == helpers.first_for_scheme(scheme_of(listen.uri));
+             entry.second.workers == helpers.all_for_scheme(scheme_of(listen.uri));
     });
     if (kept != open_.end()) {
       kept->second.wanted = true;
@@ -47,7 +47,7 @@ void Listeners::prepare(const Config& config, const HelperSet& helpers, Done don
 
 /// Whether its port is wanted by another helper, or by a listener of other settings.
 bool Listeners::has_successor(const Open& open, const Config& config, const HelperSet& helpers) {
-  if (open.helper != helpers.first_for_scheme(scheme_of(open.listen.uri))) return true;
+  if (open.workers != helpers.all_for_scheme(scheme_of(open.listen.uri))) return true;
   if (port_of(open.listen.uri) == 0) return false;
   return std::ranges::any_of(config.listens, [&](const Listen& listen) {
     return listen.uri == open.listen.uri &&
@@ -60,7 +60,7 @@ bool Listeners::has_successor(const Open& open, const Config& config, const Help
 void Listeners::make_room(const Config& config, const HelperSet& helpers) {
   for (auto& [id, open] : open_) {
     if (!has_successor(open, config, helpers)) continue;
-    open.helper->unlisten(id);
+    close(id, open);
     open.away = true;
   }
 }
@@ -70,53 +70,86 @@ void Listeners::restore() {
     if (std::exchange(open.away, false)) reopen(id, open);
 }
 
+/// A port that was shared until now is ours, although some of those who had it may not have closed it yet.
+Helper::Share Listeners::share_for(const Listen& listen, const std::vector<Helper*>& workers) const {
+  if (workers.size() < 2) return Helper::Share::no;
+  const auto was_ours = [&](const auto& entry) {
+    return entry.second.away && entry.second.shared && entry.second.listen.uri == listen.uri;
+  };
+  return std::ranges::any_of(open_, was_ours) ? Helper::Share::join : Helper::Share::first;
+}
+
+void Listeners::close(std::uint64_t id, const Open& open) {
+  for (auto* worker : open.workers) worker->unlisten(id);
+}
+
+/// The other workers listen where the first does. One that cannot says so in the log, the rest goes on.
+void Listeners::join(std::uint64_t id, const Open& open) {
+  auto listen = open.listen;
+  listen.uri = open.actual;
+  for (std::size_t i = 1; i < open.workers.size(); ++i)
+    open.workers[i]->listen(id, listen, open.settings, Helper::Share::join, [](const auto&) {});
+}
+
 /// On the port that it had, as soon as the would-be successor has closed it.
-void Listeners::reopen(std::uint64_t id, Open& open) {
+void Listeners::reopen(std::uint64_t id, const Open& open) {
   auto listen = open.listen;
   if (!open.actual.empty()) listen.uri = open.actual;
-  open.helper->listen(id, listen, open.settings, [this, id](const ipc::Result<std::string>& actual) {
-    const auto found = open_.find(id);
-    if (actual || found == open_.end()) return;
-    found->second.again = ipc::Timer{loop_, reopen_pause, [this, id] { reopen(id, open_.find(id)->second); }};
-  });
+  open.workers.front()->listen(
+      id, listen, open.settings, open.shared ? Helper::Share::join : Helper::Share::no,
+      [this, id](const auto& outcome) {
+        const auto found = open_.find(id);
+        if (found == open_.end()) return;
+        if (outcome && outcome->is_shared) join(id, found->second);
+        if (outcome) return;
+        found->second.again =
+            ipc::Timer{loop_, reopen_pause, [this, id] { reopen(id, open_.find(id)->second); }};
+      });
 }
 
 void Listeners::open_one(const Config& config, const Listen& listen, const HelperSet& helpers,
                          const std::shared_ptr<Preparation>& preparation) {
-  auto* helper = helpers.first_for_scheme(scheme_of(listen.uri));
-  if (helper == nullptr) {
+  auto workers = helpers.all_for_scheme(scheme_of(listen.uri));
+  if (workers.empty()) {
     preparation->outcome =
         ipc::fail(ipc::Word::no_helper, listen.at + ": no helper speaks " + scheme_of(listen.uri));
     return;
   }
   const auto id = next_id_++;
   const auto settings = helper_settings(config, "", listen.profile, listen.settings);
-  open_[id] = Open{{.listen = listen, .scheme = scheme_of(listen.uri)}, settings, {}, helper};
+  const auto share = share_for(listen, workers);
+  auto* first = workers.front();
+  open_[id] = Open{{.listen = listen, .scheme = scheme_of(listen.uri)}, settings, {}, std::move(workers)};
   ++preparation->waiting;
-  helper->listen(id, listen, settings, [this, id, preparation](ipc::Result<std::string> actual) {
-    const auto found = open_.find(id);
-    if (found != open_.end() && actual) {
-      found->second.actual = *actual;
-      found->second.port = port_of(*actual);
-    }
-    if (!actual) {
-      if (found != open_.end()) {
-        preparation->outcome =
-            ipc::fail(actual.error().word, found->second.listen.at + ": cannot listen on " +
-                                               ipc::mask_secrets(found->second.listen.uri) + ": " +
-                                               actual.error().text);
-        open_.erase(found);
-      }
-    }
+  first->listen(id, listen, settings, share, [this, id, preparation](const auto& outcome) {
+    opened(id, outcome, *preparation);
     settle(preparation);
   });
+}
+
+void Listeners::opened(std::uint64_t id, const ipc::Result<Helper::Listened>& outcome,
+                       Preparation& preparation) {
+  const auto found = open_.find(id);
+  if (found == open_.end()) return;
+  auto& open = found->second;
+  if (outcome) {
+    open.actual = outcome->uri;
+    open.port = port_of(outcome->uri);
+    open.shared = outcome->is_shared;
+    if (open.shared) join(id, open);
+    return;
+  }
+  preparation.outcome =
+      ipc::fail(outcome.error().word, open.listen.at + ": cannot listen on " +
+                                          ipc::mask_secrets(open.listen.uri) + ": " + outcome.error().text);
+  open_.erase(found);
 }
 
 void Listeners::settle(const std::shared_ptr<Preparation>& preparation) {
   if (--preparation->waiting > 0) return;
   if (!preparation->outcome) {  // take back what was opened, keep what was open
     for (auto i = open_.begin(); i != open_.end();) {
-      if (i->second.fresh) i->second.helper->unlisten(i->first);
+      if (i->second.fresh) close(i->first, i->second);
       i = i->second.fresh ? open_.erase(i) : std::next(i);
     }
   }
@@ -126,7 +159,7 @@ void Listeners::settle(const std::shared_ptr<Preparation>& preparation) {
 
 void Listeners::commit() {
   for (auto i = open_.begin(); i != open_.end();) {
-    if (!i->second.wanted && i->second.helper != nullptr) i->second.helper->unlisten(i->first);
+    if (!i->second.wanted) close(i->first, i->second);
     i = i->second.wanted ? std::next(i) : open_.erase(i);
   }
 }

@@ -37,18 +37,23 @@ class Listeners {
   struct Open : Bound {
     std::string settings{};
     std::string actual{};
-    Helper* helper = nullptr;
+    std::vector<Helper*> workers{};  ///< of one helper; who does not share ports leaves all to the first
     bool wanted = true;
     ipc::Timer again{};
-    bool away = false;  ///< closed, so that its successor can listen there
-    bool fresh = true;  ///< opened by the preparation under way
+    bool away = false;    ///< closed, so that its successor can listen there
+    bool shared = false;  ///< by several workers
+    bool fresh = true;    ///< opened by the preparation under way
   };
   struct Preparation;
   void open_one(const Config& config, const Listen& listen, const HelperSet& helpers,
                 const std::shared_ptr<Preparation>& preparation);
   static bool has_successor(const Open& open, const Config& config, const HelperSet& helpers);
   void make_room(const Config& config, const HelperSet& helpers);
-  void reopen(std::uint64_t id, Open& open);
+  Helper::Share share_for(const Listen& listen, const std::vector<Helper*>& workers) const;
+  void opened(std::uint64_t id, const ipc::Result<Helper::Listened>& outcome, Preparation& preparation);
+  static void join(std::uint64_t id, const Open& open);
+  static void close(std::uint64_t id, const Open& open);
+  void reopen(std::uint64_t id, const Open& open);
   void settle(const std::shared_ptr<Preparation>& preparation);
   ipc::Loop& loop_;
   std::map<std::uint64_t, Open> open_;

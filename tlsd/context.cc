@@ -4,7 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <openssl/hmac.h>
+
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <fstream>
 #include <sstream>
@@ -188,25 +191,49 @@ void Context::set_sessions() {
   if (!tickets) SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
 }
 
+/// One profile's tickets must not pass for another's, which may ask more of its clients; nor may those that
+/// were given before a file changed.
+void Context::share_tickets(std::string_view secret, std::string profile) {
+  constexpr std::size_t size = 80;  // a name and two keys
+  for (const auto& stamp : stamps_)
+    profile += "\n" + stamp.path + " " + std::to_string(stamp.changed) + " " + std::to_string(stamp.size) +
+               " " + std::to_string(stamp.inode);
+  std::array<unsigned char, std::size_t{3} * 32> keys{};
+  for (std::size_t i = 0; i < 3; ++i) {
+    const auto text = std::to_string(i) + profile;
+    HMAC(EVP_sha256(), secret.data(), static_cast<int>(secret.size()),
+         reinterpret_cast<const unsigned char*>(text.data()), text.size(), keys.data() + i * 32, nullptr);
+  }
+  SSL_CTX_set_tlsext_ticket_keys(ctx_.get(), keys.data(), size);
+  OPENSSL_cleanse(keys.data(), keys.size());
+}
+
+Result<std::shared_ptr<Context>> Contexts::make(const std::string& key, const Settings& settings, Role role,
+                                                const Log& log) const {
+  auto context = TRY(Context::make(settings, role, log));
+  if (role == Role::server && !secret_.empty()) context->share_tickets(secret_, key);
+  return context;
+}
+
 Result<std::shared_ptr<Context>> Contexts::get(ipc::JsonView settings, Role role, std::uint64_t now,
                                                const Log& log) {
   auto key = (role == Role::client ? "c" : "s") + (settings.exists() ? settings.text() : "{}");
   auto found = entries_.find(key);
   if (found == entries_.end()) {
     const auto parsed = TRY(parse_settings(settings));
-    auto context = TRY(Context::make(parsed, role, log));
+    auto context = TRY(make(key, parsed, role, log));
     found = entries_.emplace(std::move(key), Entry{std::move(context), now, now}).first;
   }
-  refresh(found->second, now, log);
+  refresh(found->first, found->second, now, log);
   return found->second.context;
 }
 
-void Contexts::refresh(Entry& entry, std::uint64_t now, const Log& log) {
+void Contexts::refresh(const std::string& key, Entry& entry, std::uint64_t now, const Log& log) {
   if (now - entry.looked < look_every) return;
   entry.looked = now;
   const bool aged = entry.context->role() == Role::server && now - entry.made > fresh_keys_every;
   if (!aged && !entry.context->is_stale()) return;
-  auto fresh = Context::make(entry.context->settings(), entry.context->role(), log);
+  auto fresh = make(key, entry.context->settings(), entry.context->role(), log);
   if (!fresh) return log("error", "a changed file is not used: " + fresh.error().text);
   if (!aged) log("info", "changed certificates, keys or lists were loaded");
   entry.context = std::move(*fresh);

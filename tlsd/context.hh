@@ -41,6 +41,9 @@ class Context {
   const Settings& settings() const { return settings_; }
   const PskTable& psks() const { return psks_; }
   SessionStore& sessions() { return sessions_; }
+  /// Tickets of this context are good wherever a context was made of the same `profile` and files, and is
+  /// told the same secret.
+  void share_tickets(std::string_view secret, std::string profile);
   /// A file it was made from has changed since.
   bool is_stale() const;
   /// Where session keys are written for debugging; -1: nowhere.
@@ -81,6 +84,11 @@ class Contexts {
                                             const Log& log);
   /// The configuration was loaded anew: what nobody asks for any more shall go.
   void forget() { entries_.clear(); }
+  /// What this process has in common with the other workers; empty: nothing, there are none.
+  void share(std::string_view secret) {
+    wipe(secret_);
+    secret_ = secret;
+  }
 
  private:
   struct Entry {
@@ -88,7 +96,10 @@ class Contexts {
     std::uint64_t looked = 0;
     std::uint64_t made = 0;
   };
-  void refresh(Entry& entry, std::uint64_t now, const Log& log);
+  ipc::Result<std::shared_ptr<Context>> make(const std::string& key, const Settings& settings, Role role,
+                                             const Log& log) const;
+  void refresh(const std::string& key, Entry& entry, std::uint64_t now, const Log& log);
+  std::string secret_;
   std::map<std::string, Entry, std::less<>> entries_;
 };
 

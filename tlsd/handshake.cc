@@ -12,7 +12,7 @@ using ipc::Io;
 using ipc::Milliseconds;
 using ipc::Result;
 
-constexpr int steps_per_turn = 4;
+constexpr int steps_per_turn = 1;
 /// How long a TLS 1.3 server that asked for our certificate has to say that it does not like it: some round
 /// trips, as the handshake has shown them.
 constexpr Milliseconds least_patience{250};

@@ -10,7 +10,7 @@ namespace tlsd {
 
 class Handshake;
 
-/// A handshake step costs up to a millisecond of CPU, a relay's turn microseconds: so only a few steps go in
+/// A handshake step costs up to a millisecond of CPU, a relay's turn microseconds: so only one step goes in
 /// one turn of the loop, the others wait for the next ones in the order they came.
 class Turns {
  public:

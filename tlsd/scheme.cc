@@ -86,6 +86,7 @@ void TlsScheme::configure(Helper&, ipc::JsonView settings) {
       ipc::JsonDocument::parse(settings["profiles"].exists() ? settings["profiles"].text() : "{}");
   if (profiles) profiles_ = std::move(*profiles);
   contexts_.forget();
+  contexts_.share(settings["shared_secret"].string_or(""));
   forget_ktls_probe();
   warned_.clear();
 }

@@ -161,7 +161,10 @@ void Helper::on_listen(Channel::Incoming incoming) {
   auto listener = scheme_.listen(*this, std::move(*request));
   if (!listener) return channel_->refuse(reply_to, listener.error());
   std::string result;
-  JsonWriter{result}.object().add("uri", (*listener)->uri()).end();
+  JsonWriter writer{result};
+  writer.object().add("uri", (*listener)->uri());
+  if ((*listener)->is_shared()) writer.add("shared", true);
+  writer.end();
   listeners_.emplace(id, std::move(*listener));
   channel_->answer(reply_to, result);
 }

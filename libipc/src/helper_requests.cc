@@ -38,6 +38,14 @@ Result<std::vector<Address>> addresses_of(JsonView list) {
   return addresses;
 }
 
+Result<Share> share_of(JsonView share) {
+  const auto word = share.exists() ? share.string_or("") : "no";
+  if (word == "no") return Share::no;
+  if (word == "first") return Share::first;
+  if (word == "join") return Share::join;
+  return fail(Word::bad_request, "share is neither first nor join");
+}
+
 Result<std::optional<Address>> source_of(JsonView settings) {
   const auto text = settings["source"].string();
   if (!text || text->empty()) return std::nullopt;
@@ -92,12 +100,14 @@ Result<ListenRequest> parse_listen(Channel::Incoming& incoming) {
   std::string service{params["service"].string_or("")};
   if (params["service"].exists()) TRY(check_service_name(service));
   const Milliseconds idle{std::clamp<std::int64_t>(settings["relay_idle_ms"].integer_or(0), 0, longest_wait)};
+  const auto share = TRY(share_of(params["share"]));
   return ListenRequest{.incoming = std::move(incoming),
                        .id = std::move(id),
                        .uri = std::move(uri),
                        .service = std::move(service),
                        .hop_timeout = milliseconds(settings["hop_timeout_ms"], default_hop_timeout),
                        .relay_idle = idle,
+                       .share = share,
                        .settings = settings};
 }
 }  // namespace ipc

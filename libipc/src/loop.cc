@@ -84,9 +84,10 @@ void Loop::run_posted() {
 
 /// Those that are due, but not those that these set: a timer of no delay must not keep the loop here.
 void Loop::run_alarms() {
-  for (auto left = alarms_.size(); left > 0 && !alarms_.empty(); --left) {
+  ++turn_;
+  while (!alarms_.empty()) {
     auto* alarm = alarms_.begin()->second;
-    if (alarms_.begin()->first > now()) return;
+    if (alarms_.begin()->first > now() || alarm->turn == turn_) return;
     alarm->unset();
     if (alarm->repeat > 0) alarm->set(now() + alarm->repeat);
     alarm->callback();
@@ -149,6 +150,7 @@ void Poll::change(int events) {
 }
 
 void detail::Alarm::set(std::uint64_t due) {
+  turn = loop.turn_;
   place = loop.alarms_.emplace(due, this);
   is_set = true;
 }

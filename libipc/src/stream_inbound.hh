@@ -16,6 +16,7 @@ class StreamListener final : public Listener {
   /// Binds every address of the URI to one port.
   Result<> open();
   std::string uri() const override;
+  bool is_shared() const override { return request_.share != Share::no; }
   const ListenRequest& request() const { return request_; }
   const std::shared_ptr<void>& context() const { return context_; }
 

@@ -6,8 +6,8 @@
 
 namespace ipc {
 namespace {
-constexpr int backlog = 4096;  // the kernel cuts it to net.core.somaxconn
-constexpr int accepts_per_turn = 32;
+constexpr int backlog = 4096;        // the kernel cuts it to net.core.somaxconn
+constexpr int accepts_per_turn = 8;  // to prepare a handshake is work, too
 constexpr Milliseconds breath{100};  // until accepting is tried again when descriptors were out
 constexpr std::size_t most_inbounds = 1024;
 
@@ -57,9 +57,12 @@ Result<> StreamListener::bind_one(const Address& address) {
   if (address.v6) set(fd.borrow(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
   set(fd.borrow(), SOL_SOCKET, SO_REUSEADDR, 1);
   set_tcp_options(fd.borrow());
+  if (request_.share == Share::join) set(fd.borrow(), SOL_SOCKET, SO_REUSEPORT, 1);
   sockaddr_storage storage;
   const auto size = to_sockaddr(address, port_, storage);
   if (::bind(fd.borrow(), reinterpret_cast<const sockaddr*>(&storage), size) != 0) return refuse("bind");
+  // Only now: the first must learn that somebody else has the port.
+  if (request_.share == Share::first) set(fd.borrow(), SOL_SOCKET, SO_REUSEPORT, 1);
   if (::listen(fd.borrow(), backlog) != 0) return refuse("listen on");
   if (const auto actual = local_end(fd.borrow())) port_ = actual->second;
   sockets_.push_back({std::move(fd), address});

@@ -188,3 +188,20 @@ Test(loop, requests_of_libuv_and_signals_are_served) {
   cr_assert(worked);
   cr_assert(raised);
 }
+
+Test(loop, a_timer_that_is_set_again_waits_for_its_turn_however_many_others_are_set) {
+  Loop loop;
+  std::vector<Timer> deadlines;
+  for (int i = 0; i < 100; ++i) deadlines.emplace_back(loop, Milliseconds{60'000}, [] {});
+  int fired = 0, fired_before_the_task = -1;
+  Timer again;
+  const std::function<void()> fire = [&] {
+    if (++fired == 1) loop.post([&] { fired_before_the_task = fired; });
+    again = fired < 50 ? Timer{loop, Milliseconds{0}, [&] { fire(); }} : Timer{};
+    if (fired == 50) deadlines.clear();
+  };
+  again = Timer{loop, Milliseconds{0}, [&] { fire(); }};
+  loop.run();
+  cr_assert_eq(fired, 50);
+  cr_assert_eq(fired_before_the_task, 1);
+}

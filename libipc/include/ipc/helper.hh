@@ -40,6 +40,14 @@ struct DialAnswer {
   std::string labels{};     ///< JSON text of an object
 };
 
+/// Whether other workers of the same helper listen on the same port (SO_REUSEPORT: the kernel spreads
+/// connections).
+enum class Share : std::uint8_t {
+  no,
+  first,  ///< others will; TAKEN if somebody has the port already
+  join,   ///< others do
+};
+
 /// `listen`, taken apart and checked.
 struct ListenRequest {
   Channel::Incoming incoming;
@@ -48,6 +56,7 @@ struct ListenRequest {
   std::string service{};  ///< raw: every connection is for it; empty: the hop names it
   Milliseconds hop_timeout{0};
   Milliseconds relay_idle{0};
+  Share share = Share::no;
   JsonView settings{};
 };
 Result<ListenRequest> parse_listen(Channel::Incoming& incoming);
@@ -83,6 +92,8 @@ class Listener {
   virtual ~Listener() = default;
   /// With the actual port.
   virtual std::string uri() const = 0;
+  /// Other workers can listen there, too.
+  virtual bool is_shared() const { return false; }
 };
 
 /// What a helper does for the URI schemes it speaks.

@@ -47,6 +47,7 @@ struct Alarm : Retirable {
   Loop& loop;
   std::function<void()> callback;
   std::uint64_t repeat;
+  std::uint64_t turn = 0;  ///< of the loop, in which it was set
   std::multimap<std::uint64_t, Alarm*>::iterator place{};
   bool is_set = false;
 };
@@ -99,6 +100,7 @@ class Loop {
   std::multimap<std::uint64_t, detail::Alarm*> alarms_;  ///< by the time they are due
   std::vector<std::unique_ptr<detail::Retirable>> retired_, dying_;
   std::size_t watched_ = 0;
+  std::uint64_t turn_ = 0;
   bool stopping_ = false;
   bool touched_ = false;
 };
