@@ -48,6 +48,9 @@ class Floor {
         epoll_{must(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1")} {
     SSL_CTX_set_mode(context_.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                          SSL_MODE_RELEASE_BUFFERS);
+    // As tlsd has it, so that the two differ in nothing that OpenSSL does.
+    SSL_CTX_set_ciphersuites(context_.get(), "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384");
+    SSL_CTX_set_options(context_.get(), SSL_OP_CIPHER_SERVER_PREFERENCE);
     std::uint16_t port = 0;
     listener_ = dials_ ? listen_unix(path_, SOCK_STREAM) : listen_tcp(&port, false);
     watch(listener_.borrow(), EPOLLIN, nullptr, EPOLL_CTL_ADD);
