@@ -1,6 +1,7 @@
 #include "tests/e2e/host.hh"
 
 #include <criterion/criterion.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -33,6 +34,7 @@ Wire Host::door_as(unsigned uid) const {
   if (::seteuid(uid) != 0) give_up("cannot become another user");
   auto wire = door();
   if (::seteuid(0) != 0) give_up("cannot become root again");
+  ::prctl(PR_SET_DUMPABLE, 1);  // LeakSanitizer traces us at the end
   return wire;
 }
 
