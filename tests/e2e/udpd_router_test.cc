@@ -1,5 +1,6 @@
 // Two routers with udpd between them, as their users see it.
 #include <criterion/criterion.h>
+#include <sys/un.h>
 
 #include "ipc/base64.hh"
 #include "tests/e2e/host.hh"
@@ -76,6 +77,21 @@ Test(udpd_router, a_service_on_an_unguarded_seqpacket_socket_is_relayed_to) {
   expect_passed(client.borrow(), service.borrow(), "one");
   expect_passed(client.borrow(), service.borrow(), "two");
   expect_passed(service.borrow(), client.borrow(), "three");
+}
+
+Test(udpd_router, a_service_on_a_bare_datagram_socket_is_refused_since_nobody_could_be_told_apart) {
+  const Host far{{"--listen", "udp://127.0.0.1:0", "--allow", "in", "pong", "udp:127.0.0.1"}}, near;
+  const ipc::Fd service{::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  const auto path = far / "pong";
+  cr_assert_lt(path.size(), sizeof address.sun_path);
+  path.copy(address.sun_path, path.size());
+  cr_assert_eq(::bind(service.borrow(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  auto door = near.door();
+  const auto answer = door.call("connect", ask("pong", "pong " + udp(far, "/pong")));
+  cr_assert(answer.word() == "UNREACHABLE", "%s", answer.text.c_str());
+  cr_assert(answer.message->failure.far);
+  cr_assert(is_empty(service.borrow()));
 }
 
 Test(udpd_router, what_the_far_rules_deny_is_said_in_the_hop) {
