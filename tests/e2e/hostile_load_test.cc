@@ -2,7 +2,6 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -28,13 +27,11 @@ struct Unprivileged {
   explicit Unprivileged(std::size_t descriptors) {
     constexpr unsigned nobody = 65534;
     if (::chown(dir.path().c_str(), nobody, nobody) != 0) kit::give_up("chown");
-    rlimit before{};
-    ::getrlimit(RLIMIT_NOFILE, &before);
-    const rlimit low{descriptors, descriptors};
-    ::setrlimit(RLIMIT_NOFILE, &low);  // inherited
+    // Not by setrlimit(2) in this process: who may not raise a hard limit again would keep it.
+    const auto limit = "--nofile=" + std::to_string(descriptors) + ":" + std::to_string(descriptors);
     router.emplace(kit::Command{
-        .args = {kit::binary("plumberd"), "--rundir", dir / "run", "--config", "/dev/null"}, .uid = nobody});
-    ::setrlimit(RLIMIT_NOFILE, &before);
+        .args = {"prlimit", limit, kit::binary("plumberd"), "--rundir", dir / "run", "--config", "/dev/null"},
+        .uid = nobody});
     router->wait_for_error("ready in ");
   }
   kit::Wire door() const { return kit::Wire{dir / "run/plumberd"}; }
