@@ -8,14 +8,6 @@
 
 namespace plumberd {
 namespace {
-std::string filled_in(std::string_view target) {
-  constexpr std::string_view placeholder = "{service}";
-  std::string result{target};
-  for (auto at = result.find(placeholder); at != result.npos; at = result.find(placeholder))
-    result.replace(at, placeholder.size(), "service");
-  return result;
-}
-
 bool known_scheme(Draft& draft, const std::string& scheme, const Place& place) {
   if (std::ranges::find(draft.schemes, scheme) != draft.schemes.end()) return true;
   const std::vector<std::string_view> known(draft.schemes.begin(), draft.schemes.end());
@@ -151,7 +143,7 @@ void read_route(Draft& draft, const Document& document, Fields& routes, const st
 }  // namespace
 
 bool check_target(Draft& draft, std::string_view target, const Place& place) {
-  const auto example = filled_in(target);
+  const auto example = filled_in(target, "service");
   if (example.find("://") != example.npos) return check_uri(draft, example, place);
   const auto ok = ipc::check_service_name(example);
   if (!ok) draft.report.error(place, ok.error().text + "; write a name or SCHEME://HOST/SERVICE");

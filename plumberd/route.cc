@@ -16,15 +16,6 @@ std::string shown(std::string_view target) { return ipc::printable(ipc::mask_sec
 
 bool is_uri(std::string_view target) { return target.find("://") != target.npos; }
 
-std::string filled_in(std::string_view target, std::string_view service) {
-  constexpr std::string_view placeholder = "{service}";
-  std::string result{target};
-  for (auto at = result.find(placeholder); at != result.npos;
-       at = result.find(placeholder, at + service.size()))
-    result.replace(at, placeholder.size(), service);
-  return result;
-}
-
 /// One request on its way through the configuration.
 class Router {
  public:

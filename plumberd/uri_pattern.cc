@@ -106,4 +106,12 @@ ipc::Result<> check_uri_pattern(std::string_view pattern) {
     return ipc::fail(ipc::Word::bad_request, shown + " has a blank, query or fragment; leave it out");
   return {};
 }
+
+std::string filled_in(std::string_view target, std::string_view service) {
+  constexpr std::string_view variable = "{service}";
+  std::string result{target};
+  for (auto at = result.find(variable); at != result.npos; at = result.find(variable, at + service.size()))
+    result.replace(at, variable.size(), service);
+  return result;
+}
 }  // namespace plumberd

@@ -1,5 +1,7 @@
-// Patterns of [[redirect]]: a URI in which `*` stands for any text within one component.
+// Patterns of [[redirect]], URIs in which `*` stands for any text within one component; and what they lead
+// to.
 #pragma once
+#include <string>
 #include <string_view>
 
 #include "ipc/error.hh"
@@ -13,5 +15,7 @@ namespace plumberd {
 bool uri_pattern_covers(std::string_view pattern, const ipc::Uri& uri);
 /// BAD_REQUEST with "what; remedy" for text that is no pattern.
 ipc::Result<> check_uri_pattern(std::string_view pattern);
+/// `target` of a redirect or route with `service` in the place of each `{service}`.
+std::string filled_in(std::string_view target, std::string_view service);
 
 }  // namespace plumberd
