@@ -63,7 +63,8 @@ void Channel::read_some() {
 
 bool Channel::read_one() {
   const auto buffer = read_buffer();
-  auto received = receive_with_fds(socket_.borrow(), buffer);
+  auto received = limits_.takes_fds ? receive_with_fds(socket_.borrow(), buffer)
+                                    : receive_without_fds(socket_.borrow(), buffer);
   if (!received && received.error().word == Word::bad_request) {
     refuse({}, received.error(), {}, -32600);  // the next record may be a good one
     return true;
@@ -76,10 +77,6 @@ bool Channel::read_one() {
   if (received->io == Io::closed) {
     end(Error{Word::unreachable, "the connection was closed"});
     return false;
-  }
-  if (!limits_.takes_fds && !received->fds.empty()) {
-    detail::forget_linger(received->fds);
-    received->fds.clear();
   }
   dispatch({buffer.data(), received->size}, std::move(received->fds));
   wipe_secrets(buffer.first(received->size));

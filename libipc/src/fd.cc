@@ -97,6 +97,14 @@ Result<Received> receive_with_fds(int socket, std::span<char> buffer) {
   return fail(Word::bad_request, "a message of more than 64 KiB");
 }
 
+Result<Received> receive_without_fds(int socket, std::span<char> buffer) {
+  auto received = receive_with_fds(socket, buffer);
+  if (!received) return received;
+  detail::forget_linger(received->fds);
+  received->fds.clear();
+  return received;
+}
+
 void detail::forget_linger(const std::vector<Fd>& fds) {
   const linger none{};
   for (const auto& fd : fds) ::setsockopt(fd.borrow(), SOL_SOCKET, SO_LINGER, &none, sizeof none);

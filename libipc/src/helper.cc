@@ -191,7 +191,10 @@ void Helper::relay(std::unique_ptr<Stream> a, std::unique_ptr<Stream> b, RelayOp
                    std::string service) {
   const auto number = next_relay_++;
   if (!service.empty()) ++relays_to_[service];
-  const auto done = [this, number, service = std::move(service)](const RelayOutcome&) {
+  const auto done = [this, number, service = std::move(service)](const RelayOutcome& outcome) {
+    if (outcome.end == RelayOutcome::End::idle)
+      log("info",
+          "a relay" + (service.empty() ? "" : " to " + service) + " was cut: it was idle for too long");
     relays_.erase(number);
     if (const auto of_service = relays_to_.find(service); of_service != relays_to_.end())
       if (--of_service->second == 0) relays_to_.erase(of_service);

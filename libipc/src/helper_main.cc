@@ -67,7 +67,7 @@ void raise_descriptor_limit() {
 
 /// libuv resolves at most half as many names at once as it has threads, four by default: two dead name
 /// servers would stop everybody. The threads come with the first name.
-void allow_many_resolutions() { ::setenv("UV_THREADPOOL_SIZE", "32", 0); }
+void allow_many_resolutions() { ::setenv("UV_THREADPOOL_SIZE", "128", 0); }
 
 int serve(Fd channel, Scheme& scheme) {
   raise_descriptor_limit();

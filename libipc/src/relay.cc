@@ -19,6 +19,8 @@ constexpr Milliseconds reply_grace{1000};
 constexpr Milliseconds reply_tick{50};
 /// How long a peer has to end its side after we ended ours.
 constexpr Milliseconds drain_time{2000};
+/// How often a relay of which one direction has ended looks whether that side is gone altogether.
+constexpr Milliseconds half_tick{1000};
 
 std::unique_ptr<Pump> make_pump(Stream& from, Stream& to, Framing framing) {
   if (framing == Framing::bytes) return make_byte_pump(from, to, Ends::pass_on);
@@ -121,9 +123,23 @@ bool Relay::is_over() {
     finish(broken ? RelayOutcome::End::reset : RelayOutcome::End::finished);
     return true;
   }
-  if (bytes || phase_ != Phase::carrying) return false;
-  if (pumps_[0]->has_ended() || pumps_[1]->has_ended()) begin_closing(pumps_[0]->has_ended() ? 0 : 1);
+  const bool half = pumps_[0]->has_ended() || pumps_[1]->has_ended();
+  if (!half || phase_ != Phase::carrying) return false;
+  const int ended = pumps_[0]->has_ended() ? 0 : 1;
+  bytes ? watch_half(ended) : begin_closing(ended);
   return false;
+}
+
+/// A side that was closed, not only shut down, takes nothing any more; while the other says nothing, no
+/// failed write tells.
+void Relay::watch_half(int ended) {
+  if (phase_timer_) return;
+  const auto look = [this, ended] {
+    if (!hung_up(sides_[ended].stream->borrow())) return;
+    phase_ = Phase::draining;
+    phase_timer_ = Timer{loop_, drain_time, [this] { finish(RelayOutcome::End::finished); }};
+  };
+  phase_timer_ = Timer{loop_, half_tick, look, half_tick};
 }
 
 /// Messages only: one direction has ended and all of it was read by its target. Existing programs drop queued
@@ -187,7 +203,8 @@ void Relay::finish(RelayOutcome::End end) {
   retry_.stop();
   phase_timer_.stop();
   idle_.stop();
-  if (end == RelayOutcome::End::reset)
+  // Whoever is cut off must not take that for an end in order.
+  if (end != RelayOutcome::End::finished)
     for (auto& side : sides_) side.stream->make_abrupt();
   const auto on_done = std::move(on_done_);
   on_done(outcome);

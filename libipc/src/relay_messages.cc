@@ -45,6 +45,7 @@ class MessagePump final : public Pump {
       : Pump{from, to}, framing_{framing}, reader_{framing} {
     grow_send_buffer(to.borrow());
   }
+  ~MessagePump() override { forget_barriers(); }
 
   void step() override {
     for (int round = 0; round < rounds_per_turn; ++round)

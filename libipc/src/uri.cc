@@ -84,7 +84,8 @@ bool last_label_is_numeric(std::string_view host) {
 }
 
 bool is_host_name(std::string_view host) {
-  if (host.empty() || host.size() > 253 || host.starts_with('.') || host.find("..") != host.npos)
+  if (host.empty() || host.size() > 253 || host.starts_with('.') || host.ends_with('.') ||
+      host.find("..") != host.npos)
     return false;
   return std::ranges::all_of(host, [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
@@ -104,6 +105,8 @@ Result<> take_userinfo(Uri& uri, std::string_view info, std::string_view text) {
 Result<> take_host(Uri& uri, const UriUriA& parts, std::string_view text) {
   auto host = decoded(view(parts.hostText));
   if (!host) return bad_uri(text, "has a control byte or '/' in its host");
+  // "example.com." is the same host: rules and redirects must not miss it for its final dot (RFC 1034, 3.1).
+  if (host->ends_with('.') && !uri.is_unix()) host->pop_back();
   uri.host = lower(*host);
   uri.address = parse_address(uri.host);
   const bool bracketed = parts.hostData.ip6 != nullptr;

@@ -328,3 +328,14 @@ Test(relay_messages, empty_messages_of_v1_are_left_out) {
   };
   bench.run(send, read);
 }
+
+Test(relay, ends_when_a_side_is_gone_altogether_although_the_other_says_nothing) {
+  Bench bench{tcp_ends(), unix_ends()};
+  const auto outcome = bench.run([](int peer) { cr_assert_eq(kit::receive_all(peer), "bye"); },
+                                 [](int service) {
+                                   kit::send_all(service, "bye");
+                                   ::shutdown(service, SHUT_RDWR);
+                                 });
+  cr_assert(outcome.end == RelayOutcome::End::finished);
+  cr_assert_eq(outcome.b_to_a, 3);
+}

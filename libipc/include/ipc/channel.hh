@@ -64,7 +64,7 @@ class Channel {
   void answer(std::string_view id, std::string_view result, std::span<const int> fds = {});
   void refuse(std::string_view id, const Error& failure, std::string_view extra = {}, int code = -32000);
   /// Whether another descriptor may be sent: false while `unread_fds` of them lie unread at the peer.
-  bool has_room_for_fd() { return unread_fds() < limits_.unread_fds; }
+  bool has_room_for_fd() { return fds_sent_ < limits_.unread_fds || unread_fds() < limits_.unread_fds; }
   /// At most so many of the descriptors sent lie unread at the peer.
   std::size_t unread_fds();
   /// Ends it: no handler is called any more; calls under way fail with `reason`.

@@ -52,6 +52,10 @@ Result<Io> send_with_fds(int socket, std::string_view bytes, std::span<const int
 /// peer misbehaves.
 Result<Received> receive_with_fds(int socket, std::span<char> buffer);
 
+/// The same where none are wanted: those that come along are closed, and none of them can make us wait for
+/// its unsent bytes (SO_LINGER).
+Result<Received> receive_without_fds(int socket, std::span<char> buffer);
+
 /// AF_UNIX pair of `type` (SOCK_STREAM, ...), both ends CLOEXEC and non-blocking.
 Result<std::pair<Fd, Fd>> socket_pair(int type);
 /// AF_UNIX socket, CLOEXEC and non-blocking.

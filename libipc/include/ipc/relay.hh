@@ -50,10 +50,11 @@ struct RelayOutcome {
   std::uint64_t b_to_a = 0;
 };
 
-/// With framing `bytes` the end of one direction is passed on and the other goes on; a reset ends both and is
-/// passed on as a reset. With `ipc07` and `ipc1` each write towards a UNIX socket is exactly one message, no
-/// two lie unread together, and the end of either direction ends both, after a drain: existing programs lose
-/// messages or die otherwise (docs/protocol.md, "The libipc frame").
+/// With framing `bytes` the end of one direction is passed on and the other goes on, unless the side that
+/// ended is gone altogether; a reset, and an idle limit that has passed, end both and are passed on as a
+/// reset. With `ipc07` and `ipc1` each write towards a UNIX socket is exactly one message, no two lie unread
+/// together, and the end of either direction ends both, after a drain: existing programs lose messages or die
+/// otherwise (docs/protocol.md, "The libipc frame").
 ///
 /// Buffers and pipes are borrowed only while bytes are under way: an idle relay costs about 1 KiB. A receiver
 /// that does not read stops its sender, nobody else. SIGPIPE must be ignored (splice(2) has no flag for it).
@@ -80,6 +81,7 @@ class Relay {
   void step_waiting();
   void after_steps();
   bool is_over();
+  void watch_half(int ended);
   void begin_closing(int ended);
   void tick_reply();
   void drain();
