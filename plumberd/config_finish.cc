@@ -1,8 +1,7 @@
-// What only the whole configuration shows: loops, missing profiles, rules never reached, tests that fail.
+// What only the whole configuration shows: missing profiles, rules never reached, tests that fail.
 #include <unistd.h>
 
 #include <algorithm>
-#include <set>
 
 #include "plumberd/draft.hh"
 #include "plumberd/hidden.hh"
@@ -11,76 +10,6 @@
 
 namespace plumberd {
 namespace {
-/// The name that a target stands for, if it is one: NAME, unix:///NAME or unix://NAME.
-std::string name_of(const std::string& target) {
-  if (target.find("://") == target.npos) return target;
-  const auto uri = ipc::parse_uri(target);
-  return uri && uri->is_unix() ? uri->service : "";
-}
-
-/// Chains of names by redirects and routes: those that close on themselves lead nowhere. Of routes only those
-/// count that have one target and are for exactly one name.
-class Chains {
- public:
-  explicit Chains(Draft& draft) : draft_{draft} {
-    const auto& redirects = draft.config.redirects;
-    for (std::size_t i = 0; i < redirects.size(); ++i)
-      if (!redirects[i].by_uri)
-        links_.try_emplace(redirects[i].from,
-                           Link{name_of(redirects[i].to), draft.redirect_places[i], false});
-    for (const auto& [name, route] : draft.config.routes) add(name, route);
-  }
-
-  void check() {
-    for (const auto& [name, link] : links_)
-      if (!seen_.contains(name)) follow(name);
-  }
-
- private:
-  struct Link {
-    std::string to;
-    Place place;
-    bool is_route;
-  };
-
-  /// A route to the name itself is the local service of that name.
-  void add(const std::string& name, const Route& route) {
-    const auto place = draft_.route_places.find(name);
-    if (route.targets.size() != 1 || place == draft_.route_places.end()) return;
-    auto to = name_of(route.targets[0]);
-    if (to != name) links_.try_emplace(name, Link{std::move(to), place->second, true});
-  }
-
-  /// Walks the chain that begins at `name`; a name that comes again closes a loop.
-  void follow(const std::string& start) {
-    std::vector<std::string> chain{start};
-    while (true) {
-      const auto found = links_.find(chain.back());
-      if (found == links_.end() || found->second.to.empty()) return mark(chain);
-      const auto& next = found->second.to;
-      const auto again = std::ranges::find(chain, next);
-      const bool closes = again != chain.end();
-      if (closes && !seen_.contains(next)) report({again, chain.end()});
-      if (closes || seen_.contains(next)) return mark(chain);
-      chain.push_back(next);
-    }
-  }
-
-  void mark(const std::vector<std::string>& chain) { seen_.insert(chain.begin(), chain.end()); }
-
-  void report(const std::vector<std::string>& loop) {
-    std::string text;
-    for (const auto& name : loop) text += name + " -> ";
-    const auto by_route = [&](const std::string& name) { return links_.at(name).is_route; };
-    const std::string kind = std::ranges::any_of(loop, by_route) ? "loop: " : "redirect loop: ";
-    draft_.report.error(links_.at(loop[0]).place, kind + text + loop[0] + "; break it");
-  }
-
-  Draft& draft_;
-  std::map<std::string, Link> links_{};
-  std::set<std::string> seen_{};
-};
-
 void check_profiles(Draft& draft) {
   std::vector<std::string_view> known;
   for (const auto& [name, json] : draft.config.profiles) known.push_back(name);
@@ -113,7 +42,9 @@ std::string_view outcome(const Verdict& verdict) {
 
 std::string decided_by(const Verdict& verdict) {
   if (verdict.rule == nullptr) return verdict.reason;
-  return "rule at " + verdict.rule->at() + " \"" + ipc::printable(verdict.rule->text()) + "\"";
+  const bool open = verdict.kind == Verdict::Kind::need;
+  return std::string(open ? "the resolved address is needed first, by the " : "") + "rule at " +
+         verdict.rule->at() + " \"" + ipc::printable(verdict.rule->text()) + "\"";
 }
 
 /// At boot the user database may be down; what its absence does to a test must not keep the router from
@@ -138,7 +69,7 @@ void run_test(Draft& draft, const PolicyTest& test, const Place& place) {
 }  // namespace
 
 void finish(Draft& draft) {
-  Chains{draft}.check();
+  check_loops(draft);
   check_profiles(draft);
   draft.config.rules = std::make_shared<const RuleSet>(std::move(draft.rules), draft.defaults);
   check_hidden(draft);

@@ -214,8 +214,8 @@ void add_listen(Draft& draft, Listen listen, const Place& place) {
     return draft.report.error(place, quoted(ipc::mask_secrets(listen.uri)) +
                                          " names a user or service; a listener is SCHEME://ADDRESS:PORT, and "
                                          "service = \"NAME\" makes it raw");
-  const bool own_service = listen.service == "plumberd.metrics";
-  if (const auto ok = ipc::check_service_name(listen.service); !listen.service.empty() && !own_service && !ok)
+  const bool is_free = listen.service.empty() || listen.service == ipc::metrics_service;
+  if (const auto ok = ipc::check_service_name(listen.service); !is_free && !ok)
     return draft.report.error(place, ok.error().text + "; write the name of a service");
   if (listen.transit && !listen.service.empty())
     return draft.report.error(place, "transit is for hops, and a listener with a service is raw; remove one");

@@ -111,18 +111,26 @@ bool nearly(const RuleTable& table, const Rule& rule, const Asked& asked) {
 
 std::vector<Considered> consider(const RuleSet& rules, const Question& question, const Facts& facts) {
   const Asked asked{question, facts};
+  using Part = Considered::Part;
   std::vector<Considered> considered;
+  bool open = false;  // a rule above may decide once the address is known
   for (const auto& rule : rules.rules()) {
     if (considered.size() >= most_shown) break;
     if (!nearly(rules.table(), rule, asked)) continue;
     const auto match = match_rule(rules.table(), rule, asked);
-    const bool decided = match.kind == Kind::yes;
-    considered.push_back({&rule, decided, why_of(rules.table(), rule, asked, match)});
-    if (decided) return considered;
+    const bool matches = match.kind == Kind::yes;
+    auto why = matches && open ? "matches, if none of the undecided rules before it does"
+                               : why_of(rules.table(), rule, asked, match);
+    open = open || match.kind == Kind::unasked;
+    const auto part = match.kind == Kind::unasked ? Part::undecided
+                      : matches && !open          ? Part::decided
+                                                  : Part::passed;
+    considered.push_back({&rule, part, std::move(why)});
+    if (matches) return considered;
   }
   const auto verdict = judge(rules, question, facts);
   if (verdict.rule != nullptr && verdict.kind != Verdict::Kind::need)
-    considered.push_back({verdict.rule, true, "matches"});
+    considered.push_back({verdict.rule, Part::decided, "matches"});
   return considered;
 }
 }  // namespace plumberd

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+#include <cstring>
 #include <ctime>
 
 #include "ipc/name.hh"
@@ -23,6 +25,38 @@ std::string rfc3339(std::chrono::system_clock::time_point time) {
   ::gmtime_r(&seconds, &parts);
   return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", parts.tm_year + 1900, parts.tm_mon + 1,
                      parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, ms % 1000);
+}
+
+namespace {
+/// "Z" or "+hh:mm": how far the local time is ahead of UTC.
+std::optional<std::chrono::minutes> offset_of(std::string_view zone) {
+  using std::chrono::minutes;
+  if (zone == "Z" || zone == "z") return minutes{0};
+  int hour = 0, minute = 0, end = 0;
+  const std::string text{zone};
+  if (zone.size() != 6 || std::sscanf(text.c_str() + 1, "%2d:%2d%n", &hour, &minute, &end) != 2 || end != 5)
+    return std::nullopt;
+  if (hour > 23 || minute > 59 || (zone[0] != '+' && zone[0] != '-')) return std::nullopt;
+  return minutes{(hour * 60 + minute) * (zone[0] == '-' ? -1 : 1)};
+}
+}  // namespace
+
+std::optional<std::chrono::system_clock::time_point> parse_rfc3339(std::string_view text) {
+  std::tm parts{};
+  const std::string whole{text};
+  const char* rest = ::strptime(whole.c_str(), "%Y-%m-%dT%H:%M:%S", &parts);
+  if (rest == nullptr || whole.size() < 19 || rest != whole.c_str() + 19) return std::nullopt;
+  double fraction = 0;
+  if (*rest == '.') {
+    const auto* end = rest + 1 + std::strspn(rest + 1, "0123456789");
+    if (end == rest + 1 || std::from_chars(rest, end, fraction).ec != std::errc{}) return std::nullopt;
+    rest = end;
+  }
+  const auto offset = offset_of(rest);
+  if (!offset) return std::nullopt;
+  const auto since = std::chrono::duration<double>(fraction);
+  return std::chrono::system_clock::from_time_t(::timegm(&parts)) - *offset +
+         std::chrono::duration_cast<std::chrono::system_clock::duration>(since);
 }
 
 namespace {
@@ -60,14 +94,15 @@ void write_outcome(ipc::JsonWriter& json, const Decision& d) {
   if (d.failed && d.error.far) json.add("far", true);
 }
 
-/// `name` with its blank and '=', and the value; one with blanks or quotes is quoted, its own quotes escaped.
+/// `name` with its blank and '=', and the value; one with blanks or quotes is quoted, its own quotes and
+/// backslashes escaped.
 void add_field(std::string& out, std::string_view name, std::string_view value) {
   if (value.empty()) return;
   out += name;
-  if (value.find(' ') == value.npos && value.find('"') == value.npos) return static_cast<void>(out += value);
+  if (value.find_first_of(" \"") == value.npos) return static_cast<void>(out += value);
   out += '"';
   for (const char c : value) {
-    if (c == '"') out += '\\';
+    if (c == '"' || c == '\\') out += '\\';
     out += c;
   }
   out += '"';
@@ -88,13 +123,22 @@ void add_rule_fields(std::string& out, const Decision& d) {
 }  // namespace
 
 void record(Decision& decision, const Verdict& verdict) {
+  const bool open = verdict.kind == Verdict::Kind::need;
+  const auto* rule = open ? nullptr : verdict.rule;
   decision.verdict = verdict.kind == Verdict::Kind::deny ? Decision::Verdict::deny : Decision::Verdict::allow;
-  decision.rule = verdict.rule != nullptr ? std::string(verdict.rule->text()) : std::string{};
-  decision.rule_at = verdict.rule != nullptr ? verdict.rule->at() : std::string{};
-  decision.reason = verdict.reason;
+  decision.rule = rule != nullptr ? std::string(rule->text()) : std::string{};
+  decision.rule_at = rule != nullptr ? rule->at() : std::string{};
+  decision.reason = open ? "the address, which is not known yet, decides" : verdict.reason;
   if (verdict.audited == nullptr) return;
   decision.audited = verdict.audited->text();
   decision.audited_at = verdict.audited->at();
+}
+
+void add_considered(Decision& decision, const std::vector<Considered>& considered) {
+  constexpr std::array<std::string_view, 3> kinds{"rule-passed", "undecided", "rule"};
+  for (const auto& seen : considered)
+    decision.steps.push_back({std::string(kinds[static_cast<std::size_t>(seen.part)]),
+                              std::string(seen.rule->text()), seen.why, seen.rule->at()});
 }
 
 std::string to_json(const Decision& d) {

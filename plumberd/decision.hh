@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,10 +43,15 @@ struct Decision {
   double ms_route = 0, ms_judge = 0, ms_dial = 0;
 };
 
-/// Takes the rule, the audit and the reason of `verdict` into the record.
+/// Takes the rule, the audit and the reason of `verdict` into the record. Where an address is needed first,
+/// no rule has decided yet, and that counts as allowed.
 void record(Decision& decision, const Verdict& verdict);
+/// Adds a step for each rule that nearly matched, that waits for the address, or that decided.
+void add_considered(Decision& decision, const std::vector<Considered>& considered);
 /// RFC 3339 in UTC with milliseconds: "2026-01-31T12:00:00.000Z".
 std::string rfc3339(std::chrono::system_clock::time_point time);
+/// The time that an RFC 3339 text says, whatever its offset; nothing for any other text.
+std::optional<std::chrono::system_clock::time_point> parse_rfc3339(std::string_view text);
 /// The JSON object of docs/protocol.md, section 7.
 std::string to_json(const Decision& decision);
 /// One line of keyed fields, foreign bytes escaped.

@@ -56,6 +56,9 @@ void read_profiles(Draft& draft, const Document& document, Fields& root);
 void read_settings(Draft& draft, const Document& document, Fields& root);
 void read_arguments(Draft& draft, const Arguments& arguments);
 
+/// Redirects and routes of names, and redirects of URIs, that lead back to where they began.
+void check_loops(Draft& draft);
+
 /// What only the whole shows: loops, references, hidden rules, tests. Sets config.rules.
 void finish(Draft& draft);
 

@@ -6,6 +6,9 @@ constexpr std::size_t history_size = 1024;
 // More lines than this in a second are counted, not written: a client in a loop must not fill the disk.
 // Denials have as much again.
 constexpr unsigned lines_per_second = 20'000;
+// Connections that were let through are written together: a write(2) for each costs as much as judging it.
+constexpr ipc::Milliseconds longest_held{2};
+constexpr std::size_t most_held = 32 * 1024;
 }  // namespace
 
 void Events::stamp(Decision& decision) {
@@ -13,10 +16,20 @@ void Events::stamp(Decision& decision) {
   decision.time = std::chrono::system_clock::now();
 }
 
-bool Events::may_write(bool denial) {
+/// Half of the room is everybody else's: no user can hide what others did behind a flood of its own.
+bool Events::may_write(const Decision& decision, bool denial) {
   const auto second = loop_.now() / 1000;
-  if (std::exchange(second_, second) != second) written_ = 0;
-  if (++written_ <= (denial ? 2 * lines_per_second : lines_per_second)) return true;
+  if (std::exchange(second_, second) != second) {
+    written_ = 0;
+    written_of_.clear();
+  }
+  unsigned anonymous = 0;
+  auto& own = decision.client.known ? written_of_[decision.client.uid] : anonymous;
+  if (written_ < (denial ? 2 * lines_per_second : lines_per_second) && own < lines_per_second) {
+    ++written_;
+    ++own;
+    return true;
+  }
   if (suppressed_ == 0) tell_ = ipc::Timer{loop_, ipc::Milliseconds{1000}, [this] { tell_suppressed(); }};
   ++suppressed_;
   suppressed_denials_ += denial ? 1 : 0;
@@ -36,8 +49,19 @@ void Events::write(const Decision& decision) {
   const bool denial = decision.verdict == Decision::Verdict::deny || !decision.audited.empty();
   const auto level = denial || decision.failed ? LogLevel::warn : LogLevel::info;
   if (!denial && !log_.shows(level)) return;
-  if (!may_write(denial)) return;
-  log_.line(level, log_.format() == LogFormat::json ? to_json(decision) : to_line(decision), denial);
+  if (!may_write(decision, denial)) return;
+  log_.hold(level, log_.format() == LogFormat::json ? to_json(decision) : to_line(decision));
+  flush_soon(level);
+}
+
+/// What went wrong is written at once, and what is held before it.
+void Events::flush_soon(LogLevel level) {
+  if (level > LogLevel::info || log_.held() > most_held) return log_.flush();
+  if (flush_) return;
+  flush_ = ipc::Timer{loop_, longest_held, [this] {
+                        flush_.stop();
+                        log_.flush();
+                      }};
 }
 
 void Events::publish(Decision decision) {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <unordered_map>
 
 #include "ipc/loop.hh"
 #include "plumberd/decision.hh"
@@ -47,7 +48,8 @@ class Events {
 
  private:
   void write(const Decision& decision);
-  bool may_write(bool denial);
+  void flush_soon(LogLevel level);
+  bool may_write(const Decision& decision, bool denial);
   void tell_suppressed();
   ipc::Loop& loop_;
   Log& log_;
@@ -55,10 +57,12 @@ class Events {
   std::list<Listener> listeners_;
   std::uint64_t next_id_ = 1;
   std::uint64_t second_ = 0;
-  unsigned written_ = 0;
+  unsigned written_ = 0;  ///< lines in this second, and by user
+  std::unordered_map<uid_t, unsigned> written_of_;
   std::uint64_t suppressed_ = 0;
   std::uint64_t suppressed_denials_ = 0;
   ipc::Timer tell_;
+  ipc::Timer flush_;
 };
 
 }  // namespace plumberd

@@ -10,10 +10,15 @@ namespace {
 constexpr ipc::Milliseconds hello_deadline{5'000};
 constexpr ipc::Milliseconds first_rest{100};
 constexpr std::size_t most_dials = 16'384;
-// The helper keeps the deadline itself and says why; this is for one that does not answer at all.
-constexpr ipc::Milliseconds grace{500};
+constexpr ipc::Milliseconds longest_grace{500};
 constexpr unsigned most_log_lines = 100;  // a second
 constexpr std::size_t longest_sentence = 1024;
+
+/// The helper keeps the deadline itself and says what it waited for. It is told a little less than there is,
+/// so that one which does not answer at all makes nobody late either.
+ipc::Milliseconds told_deadline(ipc::Milliseconds deadline) {
+  return std::max(deadline - std::min(deadline / 10, longest_grace), ipc::Milliseconds{1});
+}
 
 std::string dial_params(std::uint64_t id, const DialOrder& order) {
   std::string text;
@@ -22,7 +27,7 @@ std::string dial_params(std::uint64_t id, const DialOrder& order) {
   if (order.service) json.add("service", *order.service);
   json.add("hops", std::int64_t{order.hops})
       .add("judge", order.judge)
-      .add("deadline_ms", order.deadline.count());
+      .add("deadline_ms", told_deadline(order.deadline).count());
   if (order.framing != "bytes") json.add("framing", order.framing);
   if (!order.claims.empty()) json.add("claims", order.claims);
   if (!order.addresses.empty()) {
@@ -153,7 +158,7 @@ void Helper::send_dial(std::uint64_t id, Dial& dial) {
   const std::span<const int> fds{&connected, connected >= 0 ? 1U : 0U};
   auto params = dial_params(id, dial.order);
   dial.call = channel_->call(
-      "dial", params, fds, dial.order.deadline + grace,
+      "dial", params, fds, dial.order.deadline,
       [this, id](ipc::Result<ipc::Channel::Incoming> answer) { finish_dial(id, std::move(answer)); });
   ipc::wipe_secrets(params);
   ipc::wipe_secrets(dial.order.uri);
@@ -214,9 +219,13 @@ void Helper::send_listen(std::uint64_t id, Listening& listening) {
                  hello_deadline, settle);
 }
 
+/// Who still waits for the listener may hold the last reference to this helper: that ends in a turn of its
+/// own.
 void Helper::unlisten(std::uint64_t id) {
-  if (listens_.erase(id) > 0 && is_ready())
-    channel_->notify("unlisten", "{\"id\":" + std::to_string(id) + "}");
+  auto gone = listens_.extract(id);
+  if (gone.empty()) return;
+  loop_.post([done = std::move(gone.mapped().done)] {});
+  if (is_ready()) channel_->notify("unlisten", "{\"id\":" + std::to_string(id) + "}");
 }
 
 void Helper::relay(ipc::Fd a, ipc::Fd b, std::string_view framing) {

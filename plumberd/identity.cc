@@ -10,6 +10,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "plumberd/config.hh"
+
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77  // Linux 6.5; the headers of Debian 12 are older
 #endif
@@ -146,6 +148,18 @@ Decision::Who Identity::who() const {
           .exe = facts_.exe.value_or(""),
           .unit = facts_.unit.value_or(""),
           .weak = weak_};
+}
+
+bool is_operator(const Config& config, Identity& identity) {
+  if (identity.is_owner() || std::ranges::find(config.admin_uids, identity.uid()) != config.admin_uids.end())
+    return true;
+  if (config.admin_gids.empty()) return false;
+  if (!identity.facts().has(Fact::groups)) identity.gather(Fact::groups);
+  const auto is_admin = [&](gid_t gid) {
+    return std::ranges::find(config.admin_gids, gid) != config.admin_gids.end();
+  };
+  const auto& groups = identity.facts().groups;
+  return groups && std::ranges::any_of(*groups, is_admin);
 }
 
 Verdict judge_as(const RuleSet& rules, const Question& question, Identity& identity) {

@@ -9,6 +9,8 @@
 
 namespace plumberd {
 
+struct Config;
+
 /// Identity of the other end of a connected AF_UNIX socket. Facts that cost system calls are gathered when
 /// asked for.
 class Identity {
@@ -46,6 +48,9 @@ struct Units {
   std::string system{}, user{};
 };
 Units units_of(std::string_view cgroup_file);
+
+/// Root, the router's user, or one of [admin].
+bool is_operator(const Config& config, Identity& identity);
 
 /// Judges with facts gathered as they are needed; a missing address is answered with `need`.
 Verdict judge_as(const RuleSet& rules, const Question& question, Identity& identity);

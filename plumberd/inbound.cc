@@ -9,6 +9,7 @@
 #include "ipc/name.hh"
 #include "plumberd/request.hh"
 #include "plumberd/router.hh"
+#include "plumberd/unix_connect.hh"
 
 namespace plumberd {
 namespace {
@@ -43,34 +44,31 @@ ipc::Labels labels_for_service(const Inbound& inbound, const std::string& servic
   labels["service"] = service;
   return labels;
 }
-
-/// To a datagram helper's peers first as a socket that keeps datagrams apart.
-ipc::Result<ipc::Fd> connect_service(const RunDir& rundir, const std::string& service,
-                                     std::string_view scheme) {
-  if (scheme == "udp")
-    if (auto socket = rundir.connect(service, SOCK_SEQPACKET)) return socket;
-  return rundir.connect(service, SOCK_STREAM);
-}
 }  // namespace
 
 struct Admissions::Entry {
   Inbound inbound;
   Answer answer;
   std::shared_ptr<const Config> config;
-  Decision decision;
-  std::string service;  ///< the name finally opened
-  bool transit = false;
+  Decision decision{};
+  Target target{};  ///< where the redirects led
   std::uint64_t began = 0;
   Tally::Mark mark{};
+  std::unique_ptr<PatientConnect> opening{};
+  /// The name finally opened.
+  const std::string& service() const { return target.service; }
 };
 
-void Admissions::refuse(Entry& entry, ipc::Error error) {
+void Admissions::refuse(Entry& entry, ipc::Error error) { refuse(entry, error, error); }
+
+/// `told`: what the peer may know of `error`.
+void Admissions::refuse(Entry& entry, ipc::Error error, ipc::Error told) {
   auto& decision = entry.decision;
   decision.failed = true;
-  decision.error = error;
+  decision.error = std::move(error);
   router_.stats.count(decision);
   router_.events.publish(std::move(decision));
-  entry.answer(std::unexpected(std::move(error)));
+  entry.answer(std::unexpected(std::move(told)));
 }
 
 /// Redirects first, so that the name judged is the one opened; then `in`; only then whether the service is
@@ -80,54 +78,70 @@ void Admissions::admit(Inbound inbound, Answer answer) {
               .answer = std::move(answer),
               .config = router_.config,
               .began = uv_hrtime()};
-  auto& decision = entry.decision;
-  router_.events.stamp(decision);
-  decision.generation = entry.config->generation;
-  decision.direction = Direction::in;
-  decision.asked = ipc::printable(entry.inbound.service);
-  const auto address = ipc::parse_address(label(entry.inbound.labels, "peer.address"));
   const auto* bound = router_.listeners.find(entry.inbound.listen);
+  if (bound != nullptr && !bound->listen.service.empty()) entry.inbound.service = bound->listen.service;
+  entry.target.service = entry.inbound.service;
+  begin_decision(entry);
   if (bound == nullptr) return refuse(entry, {ipc::Word::internal, "the listener is gone"});
-  entry.inbound.labels["scheme"] = bound->scheme;
-  if (!bound->listen.service.empty()) entry.inbound.service = bound->listen.service;
-  decision.asked = ipc::printable(entry.inbound.service);
-  decision.peer = bound->scheme + ":" + label(entry.inbound.labels, "peer.address") + ":" +
-                  label(entry.inbound.labels, "peer.port");
-  entry.transit = bound->listen.transit;
-  if (auto ok = ipc::check_service_name(entry.inbound.service); !ok)
-    return refuse(entry, std::move(ok).error());
-  if (entry.inbound.hops > most_hops) return refuse(entry, {ipc::Word::loop, "more than 8 hops"});
-  const RouteQuestion question{.service = entry.inbound.service,
-                               .from_outside = true,
-                               .is_local = [](std::string_view) { return true; }};
-  auto routed = route(*entry.config, question);
-  if (!routed) return refuse(entry, std::move(routed).error());
-  decision.steps = routed->steps;
-  const auto& target = routed->targets.front();
-  entry.service = target.service;
-  decision.opened = target.service;
-  decision.ms_route = static_cast<double>(uv_hrtime() - entry.began) / 1e6;
-  Asker asker{facts_of(entry.inbound.labels)};
-  const auto verdict = asker.judge(*entry.config->rules, {.direction = Direction::in,
-                                                          .service = target.service,
-                                                          .scheme = bound->scheme,
-                                                          .address = address ? &*address : nullptr,
-                                                          .port = bound->port});
-  record(decision, verdict);
-  if (verdict.kind != Verdict::Kind::allow) return refuse(entry, denial(decision, false));
-  if (pending_.of(entry.service) >= entry.config->limits.pending_requests)
-    return refuse(
-        entry, {ipc::Word::busy, "too many connections to " + entry.service + " are under way; retry soon"});
-  entry.mark = pending_.add(entry.service);
-  if (entry.transit && !router_.is_local(entry.service)) return admit_transit(std::move(entry));
-  admit_local(std::move(entry));
+  auto located = locate(entry, *bound);
+  if (!located && located.error().word == ipc::Word::bad_request)
+    return refuse(entry, std::move(located).error());
+  if (auto ok = judge(entry, *bound); !ok) return refuse(entry, std::move(ok).error());
+  if (!located) return refuse(entry, std::move(located).error());
+  if (pending_.of(entry.service()) >= entry.config->limits.pending_requests)
+    return refuse(entry, {ipc::Word::busy,
+                          "too many connections to " + entry.service() + " are under way; retry soon"});
+  entry.mark = pending_.add(entry.service());
+  open(std::move(entry), bound->listen.transit);
 }
 
-void Admissions::admit_local(Entry entry) {
-  if (router_.registry.has(entry.service)) return reserve(std::move(entry));
-  if (router_.is_local(entry.service)) return connect(std::move(entry));
-  const auto text = entry.service + " is not offered here";
-  refuse(entry, {ipc::Word::unknown_service, text});
+void Admissions::begin_decision(Entry& entry) {
+  router_.events.stamp(entry.decision);
+  entry.decision.generation = entry.config->generation;
+  entry.decision.direction = Direction::in;
+  entry.decision.asked = ipc::printable(entry.inbound.service);
+}
+
+ipc::Result<> Admissions::locate(Entry& entry, const Listeners::Bound& bound) {
+  auto& decision = entry.decision;
+  auto& labels = entry.inbound.labels;
+  labels["scheme"] = bound.scheme;
+  decision.peer = bound.scheme + ":" + label(labels, "peer.address") + ":" + label(labels, "peer.port");
+  if (entry.inbound.hops > most_hops) return ipc::fail(ipc::Word::loop, "more than 8 hops");
+  auto routed = TRY(route(*entry.config, {.service = entry.inbound.service,
+                                          .from_outside = true,
+                                          .transit = bound.listen.transit,
+                                          .by_listener = !bound.listen.service.empty(),
+                                          .is_local = [](std::string_view) { return true; }}));
+  decision.steps = std::move(routed.steps);
+  entry.target = std::move(routed.targets.front());
+  decision.opened = entry.service();
+  decision.ms_route = static_cast<double>(uv_hrtime() - entry.began) / 1e6;
+  return {};
+}
+
+ipc::Result<> Admissions::judge(Entry& entry, const Listeners::Bound& bound) {
+  const auto address = ipc::parse_address(label(entry.inbound.labels, "peer.address"));
+  Asker asker{facts_of(entry.inbound.labels)};
+  const auto verdict = asker.judge(*entry.config->rules, {.direction = Direction::in,
+                                                          .service = entry.service(),
+                                                          .scheme = bound.scheme,
+                                                          .address = address ? &*address : nullptr,
+                                                          .port = bound.port});
+  record(entry.decision, verdict);
+  if (verdict.kind == Verdict::Kind::allow) return {};
+  // What the asked name leads to is not the asker's to know.
+  return ipc::fail(ipc::Word::denied, "in " + entry.decision.asked + " is denied");
+}
+
+void Admissions::open(Entry entry, bool transit) {
+  const auto kind = entry.target.kind;
+  if (kind == Target::Kind::uri ||
+      (kind == Target::Kind::local && transit && !router_.is_local(entry.service())))
+    return pass_on(std::move(entry));
+  if (kind == Target::Kind::local && router_.registry.has(entry.service())) return reserve(std::move(entry));
+  if (kind == Target::Kind::path || router_.is_local(entry.service())) return connect(std::move(entry));
+  refuse(entry, {ipc::Word::unknown_service, entry.service() + " is not offered here"});
 }
 
 /// Not to be guessed: one helper must not deliver into another's reservation.
@@ -140,11 +154,11 @@ std::string Admissions::new_token() {
 void Admissions::reserve(Entry entry) {
   if (tokens_.size() >= most_reservations)
     return refuse(entry, {ipc::Word::busy, "too many connections are being accepted"});
-  if (auto ok = router_.registry.check(entry.service); !ok) return refuse(entry, std::move(ok).error());
+  if (auto ok = router_.registry.check(entry.service()); !ok) return refuse(entry, std::move(ok).error());
   const auto token = new_token();
   Reservation reservation{.decision = std::move(entry.decision),
-                          .service = entry.service,
-                          .labels = labels_for_service(entry.inbound, entry.service),
+                          .service = entry.service(),
+                          .labels = labels_for_service(entry.inbound, entry.service()),
                           .deadline = ipc::Timer{router_.loop, entry.config->limits.hop_timeout,
                                                  [this, token] { expire(token); }},
                           .mark = std::move(entry.mark)};
@@ -152,7 +166,7 @@ void Admissions::reserve(Entry entry) {
   std::string result;
   ipc::JsonWriter json{result};
   json.object().add("token", token).add("mode", "deliver");
-  if (router_.registry.takes_ktls(entry.service)) json.add("ktls", true);
+  if (router_.registry.takes_ktls(entry.service())) json.add("ktls", true);
   json.end();
   entry.answer(Helper::Admission{.result = std::move(result), .fd = {}});
 }
@@ -186,25 +200,54 @@ void Admissions::deliver(Delivery delivery) {
 
 ipc::Result<> Admissions::check_relays(const Entry& entry) const {
   if (entry.inbound.relays < entry.config->limits.connections) return {};
-  return ipc::fail(ipc::Word::busy, entry.service + " has " + std::to_string(entry.inbound.relays) +
+  return ipc::fail(ipc::Word::busy, entry.service() + " has " + std::to_string(entry.inbound.relays) +
                                         " relayed connections, its limit; retry when one has ended");
 }
 
-/// An unguarded service: the helper relays between the peer and its UNIX socket.
+/// Whoever listens on an unguarded name must be allowed to offer it (`serve`).
+ipc::Result<> Admissions::judge_owner(Entry& entry, int socket) {
+  auto owner = TRY(Identity::of_peer(socket));
+  const auto verdict =
+      judge_as(*entry.config->rules, {.direction = Direction::serve, .service = entry.service()}, owner);
+  if (verdict.kind == Verdict::Kind::allow) return {};
+  entry.decision.direction = Direction::serve;
+  record(entry.decision, verdict);
+  return std::unexpected(denial(entry.decision, false));
+}
+
+/// An unguarded service, or a UNIX socket that a redirect leads to: the helper relays between it and the
+/// peer.
 void Admissions::connect(Entry entry) {
   if (auto ok = check_relays(entry); !ok) return refuse(entry, std::move(ok).error());
-  Ask ask{.service = entry.service, .hops = entry.inbound.hops, .from_outside = true};
-  auto socket = connect_service(router_.rundir, entry.service, label(entry.inbound.labels, "scheme"));
-  if (!socket) return refuse(entry, std::move(socket).error());
-  auto owner = Identity::of_peer(socket->borrow());
-  if (!owner) return refuse(entry, std::move(owner).error());
-  const auto verdict =
-      judge_as(*entry.config->rules, {.direction = Direction::serve, .service = entry.service}, *owner);
-  if (verdict.kind != Verdict::Kind::allow) {
-    entry.decision.direction = Direction::serve;
-    record(entry.decision, verdict);
-    return refuse(entry, denial(entry.decision, false));
+  auto shared = std::make_shared<Entry>(std::move(entry));
+  const auto attempt = [this, waiting = shared.get()] { return open_service(*waiting); };
+  auto done = [this, shared](ipc::Result<ipc::Fd> socket) { connected(*shared, std::move(socket)); };
+  shared->opening = std::make_unique<PatientConnect>(router_.loop, shared->config->limits.hop_timeout,
+                                                     attempt, std::move(done));
+  shared->opening->start();
+}
+
+ipc::Result<ipc::Fd> Admissions::open_service(const Entry& entry) const {
+  const auto& uri = entry.target.uri;
+  if (entry.target.kind == Target::Kind::path) return connect_unix(uri.path, socket_type(uri.type));
+  // To a datagram helper's peers first as a socket that keeps datagrams apart.
+  if (label(entry.inbound.labels, "scheme") == "udp")
+    if (auto socket = router_.rundir.connect(entry.service(), SOCK_SEQPACKET)) return socket;
+  return router_.rundir.connect(entry.service(), SOCK_STREAM);
+}
+
+void Admissions::connected(Entry& entry, ipc::Result<ipc::Fd> socket) {
+  const bool by_path = entry.target.kind == Target::Kind::path;
+  if (!socket) {
+    const auto word = socket.error().word;
+    return refuse(entry, std::move(socket).error(), {word, entry.service() + " cannot be reached here now"});
   }
+  if (auto ok = by_path ? ipc::Result<>{} : judge_owner(entry, socket->borrow()); !ok)
+    return refuse(entry, std::move(ok).error());
+  relay(entry, std::move(*socket));
+}
+
+void Admissions::relay(Entry& entry, ipc::Fd service) {
   entry.decision.path = "relay";
   router_.stats.count(entry.decision);
   router_.events.publish(std::move(entry.decision));
@@ -215,34 +258,22 @@ void Admissions::connect(Entry entry) {
       .add("mode", "relay")
       .add("fd", std::int64_t{0})
       .end();
-  entry.answer(Helper::Admission{.result = std::move(result), .fd = std::move(*socket)});
+  entry.answer(Helper::Admission{.result = std::move(result), .fd = std::move(service)});
 }
 
 /// `transit = true`: on to another host, judged again as `out` of no user, relayed by the helper.
-void Admissions::admit_transit(Entry entry) {
+void Admissions::pass_on(Entry entry) {
   if (auto ok = check_relays(entry); !ok) return refuse(entry, std::move(ok).error());
-  Ask ask{.service = entry.service,
+  Ask ask{.service = entry.service(),
           .framing = entry.inbound.framing,
           .claims = entry.inbound.claims,
-          .hops = entry.inbound.hops + 1};
-  Facts nobody;
+          .hops = entry.inbound.hops + 1,
+          .transit = true};
   auto shared = std::make_shared<Entry>(std::move(entry));
-  const auto token = new_token();
-  Request::start(
-      router_, std::move(ask), Asker{nobody},
-      [this, shared, token](ipc::Result<Connection> outcome, const Decision&) {
-        if (!outcome) return refuse(*shared, std::move(outcome).error());
-        shared->decision.path = "relay";
-        router_.stats.count(shared->decision);
-        router_.events.publish(std::move(shared->decision));
-        std::string result;
-        ipc::JsonWriter{result}
-            .object()
-            .add("token", token)
-            .add("mode", "relay")
-            .add("fd", std::int64_t{0})
-            .end();
-        shared->answer(Helper::Admission{.result = std::move(result), .fd = std::move(outcome->fd)});
-      });
+  Request::start(router_, std::move(ask), Asker{Facts{}},
+                 [this, shared](ipc::Result<Connection> outcome, const Decision&) {
+                   if (!outcome) return refuse(*shared, std::move(outcome).error());
+                   relay(*shared, std::move(outcome->fd));
+                 });
 }
 }  // namespace plumberd

@@ -9,6 +9,7 @@
 #include "plumberd/accounts.hh"
 #include "plumberd/decision.hh"
 #include "plumberd/helper.hh"
+#include "plumberd/listeners.hh"
 
 namespace plumberd {
 
@@ -34,12 +35,20 @@ class Admissions {
     Tally::Mark mark;
   };
   struct Entry;
-  void admit_local(Entry entry);
-  void admit_transit(Entry entry);
+  void begin_decision(Entry& entry);
+  ipc::Result<> locate(Entry& entry, const Listeners::Bound& bound);
+  ipc::Result<> judge(Entry& entry, const Listeners::Bound& bound);
+  void open(Entry entry, bool transit);
   void reserve(Entry entry);
   void connect(Entry entry);
+  ipc::Result<ipc::Fd> open_service(const Entry& entry) const;
+  void connected(Entry& entry, ipc::Result<ipc::Fd> socket);
+  ipc::Result<> judge_owner(Entry& entry, int socket);
+  void relay(Entry& entry, ipc::Fd service);
+  void pass_on(Entry entry);
   ipc::Result<> check_relays(const Entry& entry) const;
   void refuse(Entry& entry, ipc::Error error);
+  void refuse(Entry& entry, ipc::Error error, ipc::Error told);
   void expire(const std::string& token);
   std::string new_token();
   Router& router_;

@@ -125,8 +125,9 @@ Verdict judge_naively(const RuleSet& rules, const Question& question, const Fact
 
 /// One rule that was looked at, for `plumb explain`: why it did not match, or that it decided.
 struct Considered {
+  enum class Part : std::uint8_t { passed, undecided, decided };
   const Rule* rule;
-  bool decided;
+  Part part;        ///< undecided: the address is needed, which is not known before it is dialled
   std::string why;  ///< "service matches, user: client is uid 1000, not alice (1001)"
 };
 /// The rules of the direction and service that nearly matched, in order, up to and including the deciding

@@ -39,20 +39,25 @@ void write_all(int fd, std::string_view text) {
 
 void Log::say(LogLevel level, std::string_view text) {
   if (!shows(level)) return;
-  if (format_ != LogFormat::json)
-    return line(level, std::string(name_of(level)) + ": " + std::string(text), false);
-  std::string json;
-  ipc::JsonWriter{json}.object().add("level", name_of(level)).add("message", text).end();
-  line(level, json, false);
+  if (format_ == LogFormat::json) {
+    std::string json;
+    ipc::JsonWriter{json}.object().add("level", name_of(level)).add("message", text).end();
+    hold(level, json);
+  } else {
+    hold(level, std::string(name_of(level)) + ": " + std::string(text));
+  }
+  flush();
 }
 
-void Log::line(LogLevel level, std::string_view text, bool always) {
-  if (!always && !shows(level)) return;
-  buffer_.clear();
+void Log::hold(LogLevel level, std::string_view text) {
   if (format_ == LogFormat::text) add_time();
-  if (format_ == LogFormat::journal) buffer_ += journal_prefix(level);
-  (buffer_ += text) += '\n';
-  write_all(STDERR_FILENO, buffer_);
+  if (format_ == LogFormat::journal) held_ += journal_prefix(level);
+  (held_ += text) += '\n';
+}
+
+void Log::flush() {
+  write_all(STDERR_FILENO, held_);
+  held_.clear();
 }
 
 /// RFC 3339 in local time with milliseconds; the calendar is asked once a second.
@@ -66,6 +71,6 @@ void Log::add_time() {
     zone_ = formatted(parts, "%z ").insert(3, ":");
   }
   const fmt::format_int thousandths{ms % 1000 + 1000};
-  ((buffer_ += date_) += std::string_view(thousandths.data() + 1, 3)) += zone_;
+  ((held_ += date_) += std::string_view(thousandths.data() + 1, 3)) += zone_;
 }
 }  // namespace plumberd

@@ -127,7 +127,7 @@ void LookupDoor::end(Client& client) {
 /// One lookup a connection. Bytes behind it are nobody's and are not read.
 void LookupDoor::read(Client& client) {
   std::array<char, 16'384> buffer;
-  const auto received = ipc::receive_with_fds(client.socket.borrow(), buffer);
+  const auto received = ipc::receive_without_fds(client.socket.borrow(), buffer);
   if (!received || received->io == ipc::Io::closed) return end(client);
   if (received->io == ipc::Io::again) return;
   client.reader.feed({buffer.data(), received->size});

@@ -24,6 +24,14 @@ void raise_descriptor_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/// A SIGHUP that comes before there is somebody to take it must not end the process.
+void hold_back_reloads(bool hold) {
+  sigset_t hangup;
+  ::sigemptyset(&hangup);
+  ::sigaddset(&hangup, SIGHUP);
+  ::sigprocmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &hangup, nullptr);
+}
+
 int complain(const std::string& what) {
   std::cerr << "plumberd: " << what << "\n";
   return 1;
@@ -61,16 +69,17 @@ int run(const Options& options, std::shared_ptr<Config> config) {
     status = complain(what);
     loop.stop();
   };
-  router.install(config, [&](ipc::Result<> ready) {
+  const ipc::Signal term{loop, SIGTERM, [&] { loop.stop(); }};
+  const ipc::Signal interrupt{loop, SIGINT, [&] { loop.stop(); }};
+  const ipc::Signal hangup{loop, SIGHUP, [&] { reloader.reload(0, [](const Reloaded&) {}); }};
+  hold_back_reloads(false);
+  reloader.begin(config, [&](ipc::Result<> ready) {
     if (!ready) return give_up(ready.error().text);
     auto opened = open_doors(router, reloader);
     if (!opened) return give_up(opened.error().text);
     doors = std::move(*opened);
     log.info("ready in " + router.rundir.path());
   });
-  const ipc::Signal term{loop, SIGTERM, [&] { loop.stop(); }};
-  const ipc::Signal interrupt{loop, SIGINT, [&] { loop.stop(); }};
-  const ipc::Signal hangup{loop, SIGHUP, [&] { reloader.reload(0, [](const Reloaded&) {}); }};
   if (status == 0) loop.run();
   if (doors)
     for (const auto* name : {"plumberd", "network", "ipc", "plumberd.metrics"}) router.rundir.remove(name);
@@ -84,6 +93,7 @@ int main(int argc, char** argv) {
   const auto options = parse_options(argc, argv);
   if (!options) return options.error();
   ::signal(SIGPIPE, SIG_IGN);
+  hold_back_reloads(true);
   raise_descriptor_limit();
   auto loaded = load(options->arguments, options->check ? Strictness::check : Strictness::boot);
   for (const auto& diagnostic : loaded.diagnostics) std::cerr << diagnostic.print() << "\n";

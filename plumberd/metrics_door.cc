@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "ipc/name.hh"
+#include "plumberd/identity.hh"
 #include "plumberd/views.hh"
 
 namespace plumberd {
@@ -19,6 +21,22 @@ std::string answer(std::string_view status, std::string_view type, std::string_v
   text.append(status).append("\r\nContent-Type: ").append(type).append("\r\nContent-Length: ");
   text.append(std::to_string(body.size())).append("\r\nConnection: close\r\n\r\n");
   return with_body ? text.append(body) : text;
+}
+/// The figures name rules and where they stand: for operators, and for whom a rule names by this very
+/// service.
+bool may_scrape(const Config& config, Identity& identity) {
+  if (is_operator(config, identity)) return true;
+  const Question question{.direction = Direction::local, .service = ipc::metrics_service};
+  const auto verdict = judge_as(*config.rules, question, identity);
+  return verdict.kind == Verdict::Kind::allow && verdict.rule != nullptr &&
+         verdict.rule->service() == ipc::metrics_service;
+}
+
+std::string http_refusal() {
+  return answer(
+      "403 Forbidden", "text/plain; charset=utf-8",
+      "for root, the router's user, [admin], and whom a rule \"allow local plumberd.metrics ...\" names\n",
+      true);
 }
 }  // namespace
 
@@ -40,6 +58,7 @@ struct MetricsDoor::Scrape {
   ipc::Timer deadline;
   std::string head;
   std::string answer;
+  bool allowed = false;
 };
 
 MetricsDoor::MetricsDoor(Router& router, ipc::Fd listener)
@@ -50,9 +69,12 @@ MetricsDoor::MetricsDoor(Router& router, ipc::Fd listener)
 MetricsDoor::~MetricsDoor() = default;
 
 void MetricsDoor::admit(ipc::Fd socket) {
+  auto identity = Identity::of_peer(socket.borrow());
+  if (!identity) return;
   if (scrapes_.size() >= most_scrapes) end(*scrapes_.front());
   auto scrape = std::make_unique<Scrape>();
   auto* raw = scrape.get();
+  raw->allowed = may_scrape(*router_.config, *identity);
   raw->socket = std::move(socket);
   raw->poll = ipc::Poll{router_.loop, raw->socket.borrow(), UV_READABLE,
                         [this, raw](int) { raw->answer.empty() ? read(*raw) : write(*raw); }};
@@ -66,7 +88,7 @@ void MetricsDoor::end(Scrape& scrape) {
 
 void MetricsDoor::read(Scrape& scrape) {
   std::array<char, 2048> buffer;
-  const auto received = ipc::receive_with_fds(scrape.socket.borrow(), buffer);
+  const auto received = ipc::receive_without_fds(scrape.socket.borrow(), buffer);
   if (!received || received->io == ipc::Io::closed) return end(scrape);
   if (received->io == ipc::Io::again) return;
   scrape.head.append(buffer.data(), received->size);
@@ -74,7 +96,7 @@ void MetricsDoor::read(Scrape& scrape) {
   const bool whole =
       scrape.head.find("\r\n\r\n") != std::string::npos || scrape.head.find("\n\n") != std::string::npos;
   if (!whole) return;
-  scrape.answer = http_answer(scrape.head, metrics_text(router_));
+  scrape.answer = scrape.allowed ? http_answer(scrape.head, metrics_text(router_)) : http_refusal();
   scrape.poll.change(UV_WRITABLE);
 }
 

@@ -19,11 +19,12 @@ constexpr ipc::ChannelLimits session_limits{.queued_messages = 2048,
                                             .takes_fds = false,
                                             .reads_while_queued = false};
 
-std::string connect_result(const Connection& connection, const Decision* decision) {
+/// `decision`: JSON, or nothing.
+std::string connect_result(const Connection& connection, const std::string& decision) {
   std::string text;
   ipc::JsonWriter json{text};
   json.object().add("fd", std::int64_t{0}).add("path", connection.path).add("labels", connection.labels);
-  if (decision != nullptr) json.key("decision").raw(to_json(*decision));
+  if (!decision.empty()) json.key("decision").raw(decision);
   json.end();
   return text;
 }
@@ -100,42 +101,38 @@ bool Session::has_room() {
   return unread_.may_grow() || door_.recount(uid(), unread_);
 }
 
-bool Session::is_operator() const {
-  if (identity_->is_owner()) return true;
-  const auto& config = *router_.config;
-  if (std::ranges::find(config.admin_uids, identity_->uid()) != config.admin_uids.end()) return true;
-  if (config.admin_gids.empty()) return false;
-  if (!identity_->facts().has(Fact::groups)) identity_->gather(Fact::groups);
-  const auto is_admin = [&](gid_t gid) {
-    return std::ranges::find(config.admin_gids, gid) != config.admin_gids.end();
-  };
-  const auto& groups = identity_->facts().groups;
-  return groups && std::ranges::any_of(*groups, is_admin);
-}
+bool Session::is_operator() const { return plumberd::is_operator(*router_.config, *identity_); }
 
 void Session::on_request(Incoming incoming) {
-  for (const auto& method : methods) {
-    if (method.name != incoming.message.method) continue;
-    const bool is_free = method.access == Access::anybody || is_operator();
-    if (method.access == Access::counted && !is_free) return in_its_turn(method, std::move(incoming));
-    if (!is_free)
-      return refuse(incoming, {ipc::Word::denied,
-                               std::string(method.name) + " is for root, the router's user and [admin]"});
-    return (this->*method.handle)(incoming);
+  const auto* method = std::ranges::find(methods, incoming.message.method, &Method::name);
+  if (method == methods.end()) {
+    const auto name = ipc::printable(incoming.message.method, 64);
+    return channel_.refuse(incoming.message.id, {ipc::Word::bad_request, "there is no method " + name}, {},
+                           -32601);
   }
-  channel_.refuse(
-      incoming.message.id,
-      {ipc::Word::bad_request, "there is no method " + ipc::printable(incoming.message.method, 64)}, {},
-      -32601);
+  const bool is_free = method->access == Access::anybody || is_operator();
+  if (is_free) return handle(*method, incoming);
+  if (method->access == Access::counted) return in_its_turn(*method, std::move(incoming));
+  refuse(incoming,
+         {ipc::Word::denied, std::string(method->name) + " is for root, the router's user and [admin]"});
+}
+
+void Session::handle(const Method& method, const Incoming& incoming) {
+  if (auto ok = check_params(incoming.message.params, method.params); !ok)
+    return refuse(incoming, std::move(ok).error());
+  (this->*method.handle)(incoming);
 }
 
 void Session::in_its_turn(const Method& method, Incoming incoming) {
+  if (!door_.slow_lane().has_room(uid()))
+    return refuse(incoming,
+                  {ipc::Word::busy, "too many questions of uid " + std::to_string(uid()) + " wait"});
   auto ticket = router_.accounts.begin_request(uid(), router_.config->limits, router_.loop.now());
   if (!ticket) return refuse(incoming, ticket.error());
   const auto held =
       std::make_shared<std::pair<Incoming, Accounts::Ticket>>(std::move(incoming), std::move(*ticket));
   door_.slow_lane().run(uid(), [this, alive = alive_, &method, held] {
-    if (*alive) (this->*method.handle)(held->first);
+    if (*alive) handle(method, held->first);
   });
 }
 
@@ -169,20 +166,25 @@ void Session::connect(const Incoming& incoming) {
 void Session::connected(const std::string& id, ipc::Result<Connection> outcome, const Decision& decision) {
   const auto pending = requests_.extract(id);
   const bool with_decision = !pending.empty() && pending.mapped().with_decision;
-  const bool disclose = router_.config->denied_detail || identity_->is_owner();
-  if (!outcome) {
-    const auto extra = with_decision && disclose ? "\"decision\":" + to_json(decision) : std::string{};
-    return refuse(id, outcome.error(), extra);
-  }
+  const auto shown = with_decision ? to_json(disclosed(decision)) : std::string{};
+  if (!outcome) return refuse(id, outcome.error(), with_decision ? "\"decision\":" + shown : shown);
   if (!has_room()) return refuse(id, {ipc::Word::busy, "read the descriptors that were sent already"});
   const int fd = outcome->fd.borrow();
   unread_.add(1);
-  channel_.answer(id, connect_result(*outcome, with_decision ? &decision : nullptr), {&fd, 1});
+  channel_.answer(id, connect_result(*outcome, shown), {&fd, 1});
+}
+
+/// As its client may see it.
+Decision Session::disclosed(Decision decision) const {
+  if (!router_.config->denied_detail && !identity_->is_owner()) hide_rules(decision);
+  return decision;
 }
 
 void Session::serve(const Incoming& incoming) {
   const std::string service{incoming.message.params["service"].string_or("")};
   if (auto ok = ipc::check_service_name(service); !ok) return refuse(incoming, std::move(ok).error());
+  const auto ticket = router_.accounts.begin_request(uid(), router_.config->limits, router_.loop.now());
+  if (!ticket) return refuse(incoming, ticket.error());
   Decision decision{.generation = router_.config->generation,
                     .direction = Direction::serve,
                     .asked = service,

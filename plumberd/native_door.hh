@@ -6,6 +6,7 @@
 
 #include "ipc/channel.hh"
 #include "plumberd/acceptor.hh"
+#include "plumberd/params.hh"
 #include "plumberd/request.hh"
 #include "plumberd/router.hh"
 #include "plumberd/slow_lane.hh"
@@ -38,9 +39,11 @@ class Session : public Offerer {
     std::string_view name;
     Access access;
     void (Session::*handle)(const Incoming&);
+    std::span<const Param> params{};
   };
   static const std::array<Method, 11> methods;
   void on_request(Incoming incoming);
+  void handle(const Method& method, const Incoming& incoming);
   void in_its_turn(const Method& method, Incoming incoming);
   void refuse(const Incoming& incoming, const ipc::Error& error) { refuse(incoming.message.id, error); }
   /// `extra` as of Channel::refuse.
@@ -53,7 +56,9 @@ class Session : public Offerer {
   void explain(const Incoming& incoming);
   void explain_inbound(const Incoming& incoming);
   void events(const Incoming& incoming);
+  void show_event(const Decision& decision, bool all);
   void send_event(const Decision& decision);
+  Decision disclosed(Decision decision) const;
   void cancel_requests();
   void ping(const Incoming& incoming);
   void status(const Incoming& incoming);
@@ -69,6 +74,7 @@ class Session : public Offerer {
   Accounts::Unread unread_;
   std::set<std::string, std::less<>> takes_ktls_;  ///< names of which it said so
   std::uint64_t lost_events_ = 0;                  ///< since the last one that was sent
+  Accounts::Ticket following_;
   Events::Subscription subscription_;
   struct Pending {
     Accounts::Ticket ticket;

@@ -28,17 +28,35 @@ bool is_own(const Decision& decision, uid_t uid) {
 }
 }  // namespace
 
-const std::array<Session::Method, 11> Session::methods{{{"connect", Access::anybody, &Session::connect},
-                                                        {"serve", Access::anybody, &Session::serve},
-                                                        {"ping", Access::anybody, &Session::ping},
-                                                        {"list", Access::counted, &Session::list},
-                                                        {"explain", Access::counted, &Session::explain},
-                                                        {"events", Access::counted, &Session::events},
-                                                        {"status", Access::operators, &Session::status},
-                                                        {"rules", Access::operators, &Session::rules},
-                                                        {"reload", Access::operators, &Session::reload},
-                                                        {"confirm", Access::operators, &Session::confirm},
-                                                        {"metrics", Access::operators, &Session::metrics}}};
+namespace {
+using Type = Param::Type;
+constexpr std::array connect_params{Param{"service", Type::text},  Param{"uri", Type::text},
+                                    Param{"networkd", Type::text}, Param{"labels", Type::labels},
+                                    Param{"decision", Type::flag}, Param{"ktls", Type::flag}};
+constexpr std::array serve_params{Param{"service", Type::text}, Param{"shared", Type::flag},
+                                  Param{"ktls", Type::flag}};
+constexpr std::array explain_params{Param{"service", Type::text},   Param{"uri", Type::text},
+                                    Param{"networkd", Type::text},  Param{"labels", Type::labels},
+                                    Param{"direction", Type::text}, Param{"as", Type::text},
+                                    Param{"from", Type::text}};
+constexpr std::array events_params{Param{"count", Type::count}, Param{"follow", Type::flag},
+                                   Param{"all", Type::flag}};
+constexpr std::array rules_params{Param{"offset", Type::count}};
+constexpr std::array reload_params{Param{"confirm", Type::count}};
+}  // namespace
+
+const std::array<Session::Method, 11> Session::methods{
+    {{"connect", Access::anybody, &Session::connect, connect_params},
+     {"serve", Access::anybody, &Session::serve, serve_params},
+     {"ping", Access::anybody, &Session::ping},
+     {"list", Access::counted, &Session::list},
+     {"explain", Access::counted, &Session::explain, explain_params},
+     {"events", Access::counted, &Session::events, events_params},
+     {"status", Access::operators, &Session::status},
+     {"rules", Access::operators, &Session::rules, rules_params},
+     {"reload", Access::operators, &Session::reload, reload_params},
+     {"confirm", Access::operators, &Session::confirm},
+     {"metrics", Access::operators, &Session::metrics}}};
 
 void Session::ping(const Incoming& incoming) {
   channel_.answer(incoming.message.id, "{\"version\":\"" PLUMBERD_VERSION "\"}");
@@ -55,7 +73,10 @@ void Session::list(const Incoming& incoming) {
 void Session::explain(const Incoming& incoming) {
   const auto params = incoming.message.params;
   const auto as = params["as"].string_or("");
-  const bool inbound = params["direction"].string_or("out") == "in";
+  const auto direction = params["direction"].string_or("out");
+  const bool inbound = direction == "in";
+  if (!inbound && direction != "out")
+    return refuse(incoming, {ipc::Word::bad_request, "direction is neither out nor in"});
   if ((!as.empty() || inbound) && !is_operator())
     return refuse(incoming,
                   {ipc::Word::denied, "explaining for others is for root, the router's user and [admin]"});
@@ -68,8 +89,7 @@ void Session::explain(const Incoming& incoming) {
   if (!supposed) return refuse(incoming, std::move(supposed).error());
   auto decision =
       plumberd::explain(router_, *ask, as.empty() ? Asker{identity_} : Asker{std::move(supposed->facts)});
-  if (!router_.config->denied_detail && !identity_->is_owner()) hide_rules(decision);
-  channel_.answer(incoming.message.id, to_json(decision));
+  channel_.answer(incoming.message.id, to_json(disclosed(std::move(decision))));
 }
 
 void Session::explain_inbound(const Incoming& incoming) {
@@ -77,11 +97,11 @@ void Session::explain_inbound(const Incoming& incoming) {
   const auto service = params["service"].string_or("");
   const auto from = params["from"].string_or("");
   Principals principals;
-  auto supposed =
-      suppose("", Direction::in, service, from, known_schemes(*router_.config), ::geteuid(), principals);
+  auto supposed = suppose(params["as"].string_or(""), Direction::in, service, from,
+                          known_schemes(*router_.config), ::geteuid(), principals);
   if (!supposed) return refuse(incoming, std::move(supposed).error());
   auto decision = explain_in(router_, std::string(service), Asker{supposed->facts}, supposed->question());
-  decision.peer = from;
+  if (decision.peer.empty()) decision.peer = from;
   channel_.answer(incoming.message.id, to_json(decision));
 }
 
@@ -98,26 +118,30 @@ void Session::send_event(const Decision& decision) {
   if (channel_.notify("event", params + "}")) lost_events_ = 0;
 }
 
+/// What the client may see it sees as it may now: a reload can have taken [admin] from it.
+void Session::show_event(const Decision& decision, bool all) {
+  if ((all && is_operator()) || is_own(decision, uid())) send_event(disclosed(decision));
+}
+
 /// With `follow` false the answer comes after the history and ends it; otherwise it comes first and the
 /// events never end.
 void Session::events(const Incoming& incoming) {
   const auto params = incoming.message.params;
+  const auto since = since_of(params["since"]);
+  if (!since) return refuse(incoming, since.error());
   const bool follow = params["follow"].boolean_or(true);
-  const bool all = is_operator() && params["all"].boolean_or(true);
-  const bool bare = !router_.config->denied_detail && !identity_->is_owner();
-  const auto send = [this, all, bare](const Decision& decision) {
-    if (!all && !is_own(decision, uid())) return false;
-    auto shown = decision;
-    if (bare) hide_rules(shown);
-    send_event(shown);
-    return true;
-  };
+  const bool all = params["all"].boolean_or(true);
+  auto ticket = follow ? router_.accounts.follow_events(uid()) : Accounts::Ticket{};
+  if (!ticket) return refuse(incoming, ticket.error());
   if (follow) channel_.answer(incoming.message.id, "{}");
-  for (const auto& event : history_since(router_.events, params["since"], params["count"].integer_or(-1),
-                                         [&](const Decision& d) { return all || is_own(d, uid()); }))
-    send(*event);
+  const bool everybodys = all && is_operator();
+  for (const auto& event : history_since(router_.events, *since, params["count"].integer_or(-1),
+                                         [&](const Decision& d) { return everybodys || is_own(d, uid()); }))
+    show_event(*event, all);
   if (!follow) return channel_.answer(incoming.message.id, "{}");
-  subscription_ = router_.events.subscribe([send](const Events::Event& event) { send(*event); });
+  following_ = std::move(*ticket);
+  subscription_ =
+      router_.events.subscribe([this, all](const Events::Event& event) { show_event(*event, all); });
 }
 
 void Session::status(const Incoming& incoming) {
@@ -131,8 +155,9 @@ void Session::rules(const Incoming& incoming) {
 }
 
 void Session::reload(const Incoming& incoming) {
-  const auto seconds = incoming.message.params["confirm"].integer_or(0);
-  if (seconds < 0 || seconds > 86'400)
+  const auto confirm = incoming.message.params["confirm"].integer();
+  const auto seconds = confirm.value_or(0);
+  if (confirm && (seconds < 1 || seconds > 86'400))
     return refuse(incoming, {ipc::Word::bad_request, "confirm is 1 to 86400 seconds"});
   door_.reloader().reload(static_cast<unsigned>(seconds), [this, alive = alive_, id = incoming.message.id](
                                                               const Reloaded& outcome) {

@@ -17,7 +17,8 @@ struct Ask {
   ipc::Labels claims{};
   unsigned hops = 1;
   bool from_outside = false;
-  bool ktls = false;  ///< the client may be given a socket of path "ktls"
+  bool transit = false;  ///< to other hosts only: what is here was judged `in` under its own name
+  bool ktls = false;     ///< the client may be given a socket of path "ktls"
 };
 
 /// Whose facts are judged: a live client's, gathered as rules ask for them, or given ones (explain as,

@@ -15,6 +15,16 @@ struct Reloader::Job {
   Wish wish{};
 };
 
+void Reloader::begin(std::shared_ptr<Config> config, std::function<void(ipc::Result<>)> done) {
+  busy_ = true;
+  router_.install(std::move(config), [this, done = std::move(done)](ipc::Result<> installed) {
+    const bool is_installed = installed.has_value();
+    done(std::move(installed));
+    busy_ = false;
+    if (is_installed) start_next();
+  });
+}
+
 void Reloader::reload(unsigned confirm_seconds, Done done) {
   if (waiting_.size() >= most_waiting)
     return done({.error = ipc::Error{ipc::Word::busy, "16 reloads are waiting already"}});

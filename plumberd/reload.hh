@@ -24,6 +24,8 @@ class Reloader {
   explicit Reloader(Router& router) : router_{router} {}
   Reloader(const Reloader&) = delete;
   ~Reloader() { *alive_ = false; }
+  /// Installs the first configuration. Reloads that are asked for meanwhile wait.
+  void begin(std::shared_ptr<Config> config, std::function<void(ipc::Result<>)> done);
   /// One at a time; further ones wait (at most 16). `confirm_seconds` 0: for good.
   void reload(unsigned confirm_seconds, Done done);
   /// Keeps what waits for confirmation; BAD_REQUEST when nothing does.

@@ -1,6 +1,8 @@
 #include "plumberd/request.hh"
 
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -10,14 +12,7 @@
 
 namespace plumberd {
 namespace {
-constexpr ipc::Milliseconds retry_connect{5};
-
 double ms_since(std::uint64_t start) { return static_cast<double>(uv_hrtime() - start) / 1e6; }
-
-int type_of(const std::string& name) {
-  if (name == "dgram") return SOCK_DGRAM;
-  return name == "seqpacket" ? SOCK_SEQPACKET : SOCK_STREAM;
-}
 
 RouteQuestion route_question(const Router& router, const Ask& ask) {
   return {.service = ask.service,
@@ -25,6 +20,20 @@ RouteQuestion route_question(const Router& router, const Ask& ask) {
           .networkd = ask.networkd,
           .from_outside = ask.from_outside,
           .is_local = [&router](std::string_view name) { return router.is_local(name); }};
+}
+
+ipc::Result<Routed> route_of(const Router& router, const Config& config, const Ask& ask) {
+  auto routed = TRY(route(config, route_question(router, ask)));
+  if (ask.transit) std::erase_if(routed.targets, [](const auto& t) { return t.kind != Target::Kind::uri; });
+  if (!routed.targets.empty()) return routed;
+  return ipc::fail(ipc::Word::unknown_service, "no route leads from \"" + ask.service + "\" to another host");
+}
+
+/// Who offers an unguarded name may not.
+void note_owner(Decision& decision, const Target& target, const Verdict& verdict, uid_t owner) {
+  decision.direction = Direction::serve;
+  record(decision, verdict);
+  decision.steps.push_back({"owner", target.service, "uid " + std::to_string(owner), decision.rule_at});
 }
 
 ipc::Milliseconds timeout_of(const Config& config, const Routed& routed) {
@@ -52,17 +61,31 @@ void explain_rules(const Config& config, const Target& target, const Judged& jud
                    Decision& decision) {
   auto question = question_of(target);
   if (judged.recorded) question.address = &*judged.recorded;
-  for (const auto& seen : consider(*config.rules, question, asker.facts()))
-    decision.steps.push_back(
-        {seen.decided ? "rule" : "rule-passed", std::string(seen.rule->text()), seen.why, seen.rule->at()});
+  add_considered(decision, consider(*config.rules, question, asker.facts()));
+}
+
+/// Whether `serve` allows whoever bound the service's socket, as far as the file tells without connecting.
+bool owner_may_serve(const Router& router, const Config& config, const Target& target, Decision& decision) {
+  struct stat status {};
+  if (target.kind != Target::Kind::local || router.registry.has(target.service)) return true;
+  if (::lstat(router.rundir.file(target.service).c_str(), &status) != 0) return true;
+  Facts facts;
+  facts.uid = status.st_uid;
+  facts.is_owner = status.st_uid == 0 || status.st_uid == ::geteuid();
+  Asker owner{std::move(facts)};
+  const auto verdict = owner.judge(*config.rules, {.direction = Direction::serve, .service = target.service});
+  if (verdict.kind == Verdict::Kind::allow) return true;
+  note_owner(decision, target, verdict, status.st_uid);
+  return false;
 }
 
 /// The first target that is allowed would be opened; where none is, the last denial is the answer.
 void explain_targets(Router& router, const Config& config, const Routed& routed, Asker& asker,
                      Decision& decision) {
   for (const auto& target : routed.targets) {
-    const auto judged = judge_target(config, target, asker, decision);
+    auto judged = judge_target(config, target, asker, decision);
     explain_rules(config, target, judged, asker, decision);
+    judged.allowed = judged.allowed && owner_may_serve(router, config, target, decision);
     const auto* helper = router.helpers.current()->name_for(target.uri.scheme);
     if (target.kind == Target::Kind::uri) decision.helper = helper != nullptr ? *helper : "";
     if (judged.resolve)
@@ -108,7 +131,7 @@ void Request::run() {
   decision_.opened = ipc::printable(ask_.service);
   decision_.client = asker_.who();
   const auto began = uv_hrtime();
-  auto routed = route(*config_, route_question(router_, ask_));
+  auto routed = route_of(router_, *config_, ask_);
   decision_.ms_route = ms_since(began);
   if (!routed) return fail(std::move(routed).error());
   routed_ = std::move(*routed);
@@ -136,10 +159,9 @@ void Request::open(const Target& target) {
   dial_started_ = uv_hrtime();
   if (!judged.allowed) return deny(target);
   if (target.kind == Target::Kind::uri) return dial(target, std::move(judged));
-  if (target.kind == Target::Kind::path)
-    return open_socket(target, target.uri.path, type_of(target.uri.type), false);
+  if (target.kind == Target::Kind::path) return open_path(target);
   if (router_.registry.has(target.service)) return open_offered(target);
-  open_socket(target, router_.rundir.file(target.service), SOCK_STREAM, true);
+  open_unguarded(target);
 }
 
 /// A guarded service gets one end of a pair over its channel, the client the other.
@@ -157,18 +179,37 @@ void Request::open_offered(const Target& target) {
   succeed({.fd = std::move(pair->first), .path = "direct", .labels = std::move(labels)});
 }
 
-/// A full backlog of a UNIX socket cannot be waited for with poll(2): try again until the time is up.
-void Request::open_socket(const Target& target, const std::string& path, int type, bool unguarded) {
-  auto socket = unguarded ? router_.rundir.connect(target.service, type) : connect_unix(path, type);
-  const bool busy = !socket && socket.error().word == ipc::Word::busy;
-  if (busy && share_of_time() > retry_connect) {
-    timer_ = ipc::Timer{router_.loop, retry_connect, [this, &target, path, type, unguarded] {
-                          const auto keep = shared_from_this();
-                          open_socket(target, path, type, unguarded);
-                        }};
-    return;
-  }
+/// A client's own word leads no further than it says: what the path comes to is judged, too, and nothing but
+/// that is opened.
+void Request::open_path(const Target& target) {
+  const auto type = socket_type(target.uri.type);
+  if (!target.by_client || asker_.is_owner())
+    return open_socket(target, [path = target.uri.path, type] { return connect_unix(path, type); });
+  auto real = real_path(target.uri.path);
+  if (!real) return miss(target, std::move(real).error());
+  auto end = target;
+  end.uri.path = *real;
+  if (*real != target.uri.path && !judge_target(*config_, end, asker_, decision_).allowed)
+    return deny(target);
+  open_socket(target, [path = *real, type] { return connect_unix_itself(path, type, Links::nowhere); });
+}
+
+void Request::open_unguarded(const Target& target) {
+  open_socket(target, [this, &target] { return router_.rundir.connect(target.service, SOCK_STREAM); });
+}
+
+void Request::open_socket(const Target& target, PatientConnect::Try attempt) {
+  opening_.emplace(router_.loop, share_of_time(), std::move(attempt),
+                   [this, &target](ipc::Result<ipc::Fd> socket) {
+                     const auto keep = shared_from_this();
+                     connected(target, std::move(socket));
+                   });
+  opening_->start();
+}
+
+void Request::connected(const Target& target, ipc::Result<ipc::Fd> socket) {
   if (!socket) return miss(target, std::move(socket).error());
+  const bool unguarded = target.kind == Target::Kind::local;
   if (unguarded && !judge_owner(target, socket->borrow())) return deny(target);
   ipc::Labels labels{{"service", target.service}, {"scheme", "unix"}};
   succeed({.fd = std::move(*socket), .path = "direct", .labels = std::move(labels)});
@@ -181,10 +222,7 @@ bool Request::judge_owner(const Target& target, int socket) {
   const auto verdict =
       judge_as(*config_->rules, {.direction = Direction::serve, .service = target.service}, *owner);
   if (verdict.kind == Verdict::Kind::allow) return true;
-  decision_.direction = Direction::serve;
-  record(decision_, verdict);
-  decision_.steps.push_back(
-      {"owner", target.service, "uid " + std::to_string(owner->uid()), decision_.rule_at});
+  note_owner(decision_, target, verdict, owner->uid());
   return false;
 }
 
@@ -209,16 +247,25 @@ void Request::dial_through(Helper& helper, const Target& target, Judged judged) 
     order.judge = false;
     warm_ = std::move(*spare);
   }
-  if (order.judge)
-    order.on_judge = [weak = weak_from_this(), &target](const std::vector<std::string>& addresses) {
-      const auto self = weak.lock();
-      if (!self) return std::vector<std::string>{};
-      self->allowed_ = judge_addresses(*self->config_, target, addresses, self->asker_, self->decision_);
-      return self->allowed_;
-    };
+  if (auto ok = order.judge ? begin_resolving(order, target) : ipc::Result<>{}; !ok)
+    return miss(target, std::move(ok).error());
   dial_id_ = helper.dial(std::move(order), [weak = weak_from_this(), &target](ipc::Result<Dialled> outcome) {
     if (const auto self = weak.lock()) self->dialled(target, std::move(outcome));
   });
+}
+
+/// The helper resolves the name and asks for a verdict on what it found.
+ipc::Result<> Request::begin_resolving(DialOrder& order, const Target& target) {
+  if (const auto uid = asker_.uid(); uid && !asker_.is_owner())
+    resolving_ = TRY(router_.accounts.begin_resolving(*uid, router_.loop.now()));
+  order.on_judge = [weak = weak_from_this(), &target](const std::vector<std::string>& addresses) {
+    const auto self = weak.lock();
+    if (!self) return std::vector<std::string>{};
+    self->resolving_ = {};
+    self->allowed_ = judge_addresses(*self->config_, target, addresses, self->asker_, self->decision_);
+    return self->allowed_;
+  };
+  return {};
 }
 
 /// A spare connection is judged for this client as a fresh one would be.
@@ -231,6 +278,9 @@ std::optional<Dialled> Request::take_warm(const Target& target, const Judged& ju
 
 void Request::dialled(const Target& target, ipc::Result<Dialled> outcome) {
   dial_id_ = 0;
+  auto resolving = std::move(resolving_);
+  if (!outcome && outcome.error().word == ipc::Word::timeout)
+    router_.accounts.abandon_resolving(std::move(resolving), router_.loop.now());
   if (outcome && warm_) {  // the hop was made on a spare: what is known of the connection is the spare's
     outcome->path = warm_->path;
     outcome->labels.merge(warm_->labels);
@@ -291,7 +341,6 @@ void Request::finish(ipc::Result<Connection> outcome) {
   const auto keep = std::move(self_);
   if (dial_started_ != 0) decision_.ms_dial = ms_since(dial_started_);
   decision_.client = asker_.who();
-  timer_.stop();
   router_.stats.count(decision_);
   done_(std::move(outcome), decision_);
   router_.events.publish(std::move(decision_));
@@ -299,7 +348,8 @@ void Request::finish(ipc::Result<Connection> outcome) {
 
 void Request::cancel() {
   const auto keep = std::move(self_);
-  timer_.stop();
+  opening_.reset();
+  router_.accounts.abandon_resolving(std::move(resolving_), router_.loop.now());
   if (helper_ != nullptr && dial_id_ != 0) helper_->cancel(dial_id_);
   dial_id_ = 0;
 }
@@ -312,7 +362,7 @@ Decision explain(Router& router, const Ask& ask, Asker asker) {
   decision.asked = ipc::printable(ask.service.empty() ? ipc::mask_secrets(ask.uri) : ask.service);
   decision.opened = ipc::printable(ask.service);
   decision.client = asker.who();
-  auto routed = route(*config, route_question(router, ask));
+  auto routed = route_of(router, *config, ask);
   if (!routed) {
     decision.failed = true;
     decision.error = std::move(routed).error();

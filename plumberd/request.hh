@@ -6,6 +6,7 @@
 
 #include "plumberd/plan.hh"
 #include "plumberd/router.hh"
+#include "plumberd/unix_connect.hh"
 
 namespace plumberd {
 
@@ -34,10 +35,14 @@ class Request : public std::enable_shared_from_this<Request> {
   void try_next();
   void open(const Target& target);
   void open_offered(const Target& target);
-  void open_socket(const Target& target, const std::string& path, int type, bool unguarded);
+  void open_path(const Target& target);
+  void open_unguarded(const Target& target);
+  void open_socket(const Target& target, PatientConnect::Try attempt);
+  void connected(const Target& target, ipc::Result<ipc::Fd> socket);
   bool judge_owner(const Target& target, int socket);
   void dial(const Target& target, Judged judged);
   void dial_through(Helper& helper, const Target& target, Judged judged);
+  ipc::Result<> begin_resolving(DialOrder& order, const Target& target);
   std::optional<Dialled> take_warm(const Target& target, const Judged& judged);
   void dialled(const Target& target, ipc::Result<Dialled> outcome);
   ipc::Result<> check_peer(const Target& target, const PeerSocket& socket) const;
@@ -60,10 +65,11 @@ class Request : public std::enable_shared_from_this<Request> {
   std::size_t next_target_ = 0;
   std::uint64_t ends_at_ = 0;  ///< loop time
   std::uint64_t dial_started_ = 0;
-  std::optional<Dialled> warm_;       ///< a spare whose hop is being made, without its descriptor
+  std::optional<Dialled> warm_;  ///< a spare whose hop is being made, without its descriptor
+  Accounts::Ticket resolving_;
   std::vector<std::string> allowed_;  ///< addresses that may be dialled
   ipc::Error last_error_;
-  ipc::Timer timer_;
+  std::optional<PatientConnect> opening_;
   Helper* helper_ = nullptr;
   std::uint64_t dial_id_ = 0;
   std::shared_ptr<Request> self_;  ///< alive while somebody waits

@@ -32,7 +32,7 @@ class Router {
       return std::move(routed_);
     }
     routed_.asked = q.service;
-    TRY(ipc::check_service_name(q.service));
+    if (!q.by_listener || q.service != ipc::metrics_service) TRY(ipc::check_service_name(q.service));
     if (auto done = open_name(Visit{.name = q.service, .first = true}); !done)
       return std::unexpected(std::move(done).error());
     return std::move(routed_);
@@ -161,6 +161,7 @@ class Router {
 
   Result<> open_uri(const std::string& text, const Visit& visit) {
     auto uri = TRY(ipc::parse_uri(text));
+    if (!uri.warning.empty()) step("legacy-form", text, uri.raw);
     if (uri.service.empty() && takes_hops(uri.scheme)) TRY(ipc::name_service(uri));
     for (const auto& redirect : config_.redirects) {
       if (!redirect.by_uri || !uri_pattern_covers(redirect.from, uri)) continue;
@@ -175,11 +176,12 @@ class Router {
 
   Result<> add(ipc::Uri uri, const Visit& visit) {
     const bool is_path = uri.is_unix();
-    if (question_.from_outside && !is_path)
+    if (question_.from_outside && !is_path && !question_.transit)
       return fail(Word::unknown_service,
                   "\"" + visit.name + "\" is elsewhere, and requests from outside are not passed on");
     Target target{.kind = is_path ? Target::Kind::path : Target::Kind::uri};
-    target.service = uri.service.empty() ? visit.name : uri.service;
+    // What is passed on is judged `in` by its name here, and `out` by its name there when it is dialled.
+    target.service = uri.service.empty() || question_.from_outside ? visit.name : uri.service;
     target.uri = std::move(uri);
     target.route = visit.route;
     target.by_client = visit.by_client;

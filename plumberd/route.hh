@@ -21,7 +21,9 @@ struct RouteQuestion {
   std::string service{};      ///< empty when `uri` is asked directly
   std::string uri{};          ///< native connect {uri}: routed through [[redirect]] only
   std::string networkd{};     ///< the client's IPC_NETWORKD; empty: none
-  bool from_outside = false;  ///< a hop: redirects and local services only
+  bool from_outside = false;  ///< an inbound connection: redirects and local services only
+  bool transit = false;       ///< from outside, and may be passed on: what is elsewhere is a target, too
+  bool by_listener = false;   ///< from outside, and the name is a raw listener's own
   std::function<bool(std::string_view)> is_local{};  ///< whether a service of this name is offered here now
 };
 

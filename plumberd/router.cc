@@ -19,7 +19,9 @@ void pass_on(Router& router, const std::string& service, ipc::Fd socket) {
       judge_as(*config->rules, {.direction = Direction::local, .service = service}, *identity);
   record(decision, verdict);
   decision.client = identity->who();
+  const auto ticket = router.accounts.begin_request(identity->uid(), config->limits, router.loop.now());
   auto outcome = ipc::set_blocking(socket.borrow(), true);
+  if (!ticket) outcome = std::unexpected(ticket.error());
   if (verdict.kind != Verdict::Kind::allow) outcome = std::unexpected(denial(decision, true));
   const ipc::Labels labels{
       {"service", service}, {"scheme", "unix"}, {"client.uid", std::to_string(identity->uid())}};

@@ -87,7 +87,7 @@ class Parser {
   }
 
   ipc::Result<std::string> service(const Column& column) {
-    if (const auto ok = ipc::check_service_pattern(column.text); !ok)
+    if (const auto ok = ipc::check_service_pattern(column.text); column.text != ipc::metrics_service && !ok)
       return wrong(
           column.offset,
           ok.error().text + "; write \"*\", a name or \"*.name\" (quote the * where a shell reads it)");

@@ -14,9 +14,11 @@
 #include <cstring>
 
 #include "ipc/name.hh"
+#include "plumberd/unix_connect.hh"
 
 namespace plumberd {
 namespace {
+constexpr const char* system_rundir = "/run/ipc";
 constexpr int backlog = 4096;  // the kernel cuts it to net.core.somaxconn
 
 std::string user_name(uid_t uid) {
@@ -25,16 +27,6 @@ std::string user_name(uid_t uid) {
   passwd* found = nullptr;
   ::getpwuid_r(uid, &entry, room.data(), room.size(), &found);
   return found != nullptr ? found->pw_name : "uid " + std::to_string(uid);
-}
-
-ipc::Result<sockaddr_un> unix_address(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path)
-    return ipc::fail(ipc::Word::bad_request,
-                     "the path " + ipc::printable(path) + " is longer than 107 bytes (sun_path)");
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  return address;
 }
 
 const sockaddr* generic(const sockaddr_un& address) { return reinterpret_cast<const sockaddr*>(&address); }
@@ -46,19 +38,32 @@ std::unexpected<ipc::Error> foreign(const std::string& what, uid_t owner) {
 
 bool ours(const struct stat& status) { return status.st_uid == ::geteuid(); }
 
-ipc::Result<> make_directory(const std::string& path) {
-  const bool system = ::geteuid() == 0;
-  if (::mkdir(path.c_str(), 0700) == 0) {
-    // chmod because the umask narrows mkdir's mode.
-    if (system && ::chmod(path.c_str(), 01777) != 0) return ipc::fail_errno("chmod " + path);
-    return {};
+/// What is on the way to `path`; those that are there already stay as they are.
+ipc::Result<> make_parents(const std::string& path) {
+  for (auto slash = path.find('/', 1); slash != path.npos; slash = path.find('/', slash + 1)) {
+    const auto parent = path.substr(0, slash);
+    if (::mkdir(parent.c_str(), 0755) != 0 && errno != EEXIST) return ipc::fail_errno("mkdir " + parent);
   }
-  if (errno == EEXIST) return {};
-  if (errno != ENOENT) return ipc::fail_errno("mkdir " + path);
-  const auto parent = path.substr(0, path.rfind('/'));
-  if (parent.empty() || parent == path) return ipc::fail_errno("mkdir " + path);
-  if (::mkdir(parent.c_str(), 0755) != 0) return ipc::fail_errno("mkdir " + parent);
-  return make_directory(path);
+  return {};
+}
+
+ipc::Result<> make_directory(const std::string& path) {
+  TRY(make_parents(path));
+  if (::mkdir(path.c_str(), 0700) != 0)
+    return errno == EEXIST ? ipc::Result<>{} : ipc::fail_errno("mkdir " + path);
+  // chmod because the umask narrows mkdir's mode.
+  if (::geteuid() == 0 && ::chmod(path.c_str(), 01777) != 0) return ipc::fail_errno("chmod " + path);
+  return {};
+}
+
+/// The system's directory is everybody's, however it was made (RuntimeDirectory= makes it 0755). In no other
+/// does the mode matter to us, but that nobody may put a socket of his own in place of ours.
+ipc::Result<> mend_mode(const std::string& path, mode_t mode) {
+  const bool is_systems = path == system_rundir;
+  const bool open_to_others = (mode & 0022) != 0 && (mode & S_ISVTX) == 0;
+  const mode_t wanted = is_systems ? 01777 : open_to_others ? mode | S_ISVTX : mode;
+  if (wanted != mode && ::chmod(path.c_str(), wanted) != 0) return ipc::fail_errno("chmod " + path);
+  return {};
 }
 
 ipc::Result<> check_directory(const std::string& path) {
@@ -66,7 +71,7 @@ ipc::Result<> check_directory(const std::string& path) {
   if (::lstat(path.c_str(), &status) != 0) return ipc::fail_errno("stat " + path);
   if (!S_ISDIR(status.st_mode)) return ipc::fail(ipc::Word::taken, path + " is no directory");
   if (!ours(status)) return foreign("the run directory " + path, status.st_uid);
-  return {};
+  return mend_mode(path, status.st_mode & 07777);
 }
 
 std::string lock_holder(int fd) {
@@ -92,16 +97,6 @@ ipc::Result<ipc::Fd> take_lock(const std::string& path) {
   return lock;
 }
 
-/// `shown` is what error sentences call it.
-ipc::Result<ipc::Fd> connect_to(const std::string& path, const std::string& shown, int type) {
-  const auto address = TRY(unix_address(path));
-  auto socket = TRY(ipc::unix_socket(type));
-  if (::connect(socket.borrow(), generic(address), sizeof address) == 0) return socket;
-  if (errno == EAGAIN) return ipc::fail(ipc::Word::busy, shown + ": its queue of connections is full");
-  if (errno == EPROTOTYPE) return ipc::fail(ipc::Word::unreachable, shown + " is a socket of another type");
-  return ipc::fail(ipc::Word::unreachable, "connect " + shown + ": " + ipc::errno_text(errno));
-}
-
 /// Proves that the socket at `path` is a dead one of ours before it is removed.
 ipc::Result<> clear_stale(const std::string& path, int type) {
   struct stat status {};
@@ -124,7 +119,7 @@ std::string find_rundir(const std::optional<std::string>& argument) {
   };
   if (argument) return *argument;
   if (auto path = variable("IPC_RUNDIR"); !path.empty()) return path;
-  if (::geteuid() == 0) return "/run/ipc";
+  if (::geteuid() == 0) return system_rundir;
   if (auto path = variable("XDG_RUNTIME_DIR"); !path.empty()) return path + "/ipc";
   return "/tmp/ipc-" + std::to_string(::geteuid());
 }
@@ -163,17 +158,6 @@ void RunDir::remove(std::string_view name) const {
 }
 
 ipc::Result<ipc::Fd> RunDir::connect(std::string_view name, int type) const {
-  const auto path = file(name);
-  const ipc::Fd place{::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)};
-  if (!place && (errno == EMFILE || errno == ENFILE))
-    return ipc::fail(ipc::Word::busy, "open " + path + ": " + ipc::errno_text(errno));
-  struct stat status {};
-  if (!place || ::fstat(place.borrow(), &status) != 0)
-    return ipc::fail(ipc::Word::unreachable, "open " + path + ": " + ipc::errno_text(errno));
-  if (!S_ISSOCK(status.st_mode) || status.st_nlink != 1)
-    return ipc::fail(ipc::Word::unreachable, path + " is no socket, or a link to one");
-  return connect_to("/proc/self/fd/" + std::to_string(place.borrow()), path, type);
+  return connect_unix_itself(file(name), type, Links::not_at_end);
 }
-
-ipc::Result<ipc::Fd> connect_unix(const std::string& path, int type) { return connect_to(path, path, type); }
 }  // namespace plumberd

@@ -37,8 +37,4 @@ class RunDir {
   mutable std::map<std::string, std::pair<dev_t, ino_t>, std::less<>> bound_{};
 };
 
-/// Starts to connect to the UNIX socket at `path`. The kernel answers at once: a full backlog is `busy`
-/// (worth another try), nobody there UNREACHABLE. The socket is non-blocking.
-ipc::Result<ipc::Fd> connect_unix(const std::string& path, int type);
-
 }  // namespace plumberd

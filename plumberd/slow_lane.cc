@@ -4,7 +4,13 @@ namespace plumberd {
 namespace {
 // For each millisecond in the lane four for everybody else.
 constexpr std::uint64_t rest_per_work = 4;
+constexpr std::size_t most_waiting = 32;  // of one user
 }  // namespace
+
+bool SlowLane::has_room(uid_t uid) const {
+  const auto found = waiting_.find(uid);
+  return found == waiting_.end() || found->second.size() < most_waiting;
+}
 
 void SlowLane::run(uid_t uid, Task task) {
   if (!pause_) return work(task);

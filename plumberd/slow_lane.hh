@@ -11,13 +11,14 @@
 
 namespace plumberd {
 
-/// One task at a time, a fifth of the loop's time at the most, each user in turn. Who queues them bounds how
-/// many there are.
+/// One task at a time, a fifth of the loop's time at the most, each user in turn.
 class SlowLane {
  public:
   using Task = std::function<void()>;
   explicit SlowLane(ipc::Loop& loop) : loop_{loop} {}
   SlowLane(const SlowLane&) = delete;
+  /// Whether another task of this user may wait: what waits holds its whole question.
+  bool has_room(uid_t uid) const;
   /// At once where nothing of the kind was done just now, else in a later turn of the loop.
   void run(uid_t uid, Task task);
 

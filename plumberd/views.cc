@@ -12,6 +12,7 @@
 namespace plumberd {
 namespace {
 constexpr std::size_t message_room = 56 * 1024;
+constexpr std::size_t most_sockets = 4096;  // far more than fit a message
 
 struct Offered {
   std::string name;
@@ -25,9 +26,13 @@ std::vector<Offered> offered_services(const Router& router) {
   for (const auto& entry : router.registry.entries()) services.push_back({entry.name, entry.owner, true});
   DIR* directory = ::opendir(router.rundir.path().c_str());
   if (directory == nullptr) return services;
+  std::size_t sockets = 0;
   while (const dirent* entry = ::readdir(directory)) {
     const std::string name = entry->d_name;
     struct stat status {};
+    // Anybody can put files into a system directory: those that are no sockets cost no look.
+    if (entry->d_type != DT_SOCK && entry->d_type != DT_UNKNOWN) continue;
+    if (++sockets > most_sockets) break;
     if (!ipc::check_service_name(name) || router.registry.has(name)) continue;
     if (::lstat(router.rundir.file(name).c_str(), &status) == 0 && S_ISSOCK(status.st_mode))
       services.push_back({name, status.st_uid, false});
@@ -167,29 +172,56 @@ std::string rules_json(const Router& router, std::size_t offset) {
   return text;
 }
 
+namespace {
+bool passes_on(const Config& config, std::string_view scheme) {
+  return std::ranges::any_of(config.listens, [&](const Listen& listen) {
+    return listen.transit && listen.uri.starts_with(std::string(scheme) + "://");
+  });
+}
+
+/// What a transit listener would do next: `out`, as no user.
+void explain_transit(Router& router, Decision& decision) {
+  auto onward = explain(router, {.service = decision.opened, .transit = true}, Asker{Facts{}});
+  std::ranges::move(onward.steps, std::back_inserter(decision.steps));
+  decision.failed = onward.failed;
+  decision.error = std::move(onward.error);
+  decision.peer = std::move(onward.peer);
+}
+
+void explain_opening(Router& router, const Target& target, bool transit, Decision& decision) {
+  const bool here = target.kind == Target::Kind::local && router.is_local(decision.opened);
+  if (here || target.kind == Target::Kind::path) return;
+  if (transit) return explain_transit(router, decision);
+  decision.failed = true;
+  decision.error = {ipc::Word::unknown_service, decision.opened + " is not offered here"};
+}
+}  // namespace
+
 Decision explain_in(Router& router, const std::string& service, Asker asker, Question question) {
   Decision decision{.generation = router.config->generation, .direction = Direction::in, .asked = service};
   router.events.stamp(decision);
+  const bool transit = passes_on(*router.config, question.scheme);
   auto routed =
       route(*router.config,
-            {.service = service, .from_outside = true, .is_local = [](std::string_view) { return true; }});
+            {.service = service, .from_outside = true, .transit = transit, .is_local = [](std::string_view) {
+               return true;
+             }});
   if (!routed) {
     decision.failed = true;
     decision.error = std::move(routed).error();
     return decision;
   }
+  const auto& target = routed->targets.front();
   decision.steps = routed->steps;
-  decision.opened = routed->targets.front().service;
+  decision.opened = target.service;
   question.service = decision.opened;
   record(decision, asker.judge(*router.config->rules, question));
-  for (const auto& seen : consider(*router.config->rules, question, asker.facts()))
-    decision.steps.push_back(
-        {seen.decided ? "rule" : "rule-passed", std::string(seen.rule->text()), seen.why, seen.rule->at()});
-  decision.failed = decision.verdict == Decision::Verdict::deny || !router.is_local(decision.opened);
-  if (decision.verdict == Decision::Verdict::deny)
+  add_considered(decision, consider(*router.config->rules, question, asker.facts()));
+  decision.failed = decision.verdict == Decision::Verdict::deny;
+  if (decision.failed)
     decision.error = denial(decision, true);
-  else if (decision.failed)
-    decision.error = {ipc::Word::unknown_service, decision.opened + " is not offered here"};
+  else
+    explain_opening(router, target, transit, decision);
   return decision;
 }
 
@@ -204,14 +236,21 @@ void hide_rules(Decision& decision) {
   decision.error.at.clear();
 }
 
-std::vector<Events::Event> history_since(const Events& events, ipc::JsonView since, std::int64_t count,
+ipc::Result<Since> since_of(ipc::JsonView since) {
+  if (!since.exists()) return Since{};
+  if (const auto id = since.integer(); id && *id >= 0) return Since{.id = static_cast<std::uint64_t>(*id)};
+  const auto time = parse_rfc3339(since.string_or(""));
+  if (time) return Since{.time = *time};
+  return ipc::fail(
+      ipc::Word::bad_request,
+      "since is neither the number of an event nor a time as in 2026-01-31T12:00:00Z (RFC 3339)");
+}
+
+std::vector<Events::Event> history_since(const Events& events, const Since& since, std::int64_t count,
                                          const std::function<bool(const Decision&)>& wanted) {
   std::vector<Events::Event> chosen;
-  const auto after = static_cast<std::uint64_t>(std::max<std::int64_t>(0, since.integer_or(0)));
-  const std::string_view time = since.string_or("");
   for (const auto& event : events.history())
-    if (event->id > after && (time.empty() || rfc3339(event->time) >= time) && wanted(*event))
-      chosen.push_back(event);
+    if (event->id > since.id && event->time >= since.time && wanted(*event)) chosen.push_back(event);
   if (count >= 0 && chosen.size() > static_cast<std::size_t>(count))
     chosen.erase(chosen.begin(), chosen.end() - count);
   return chosen;

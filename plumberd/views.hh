@@ -21,13 +21,20 @@ std::string metrics_text(const Router& router);
 ipc::Result<Ask> ask_of_params(ipc::JsonView params);
 /// Those that rules and suppositions may name.
 std::vector<std::string> known_schemes(const Config& config);
-/// The explanation of a remote peer's request.
+/// The explanation of a remote peer's request; one that a transit listener of that scheme may pass on is
+/// explained to its end.
 Decision explain_in(Router& router, const std::string& service, Asker asker, Question question);
 /// For clients that may know the word of a denial only.
 void hide_rules(Decision& decision);
-/// The last `count` (negative: all) events after `since` (an id, or an RFC 3339 time as decisions carry it)
-/// that `wanted` admits.
-std::vector<Events::Event> history_since(const Events& events, ipc::JsonView since, std::int64_t count,
+/// From where on events are wanted: behind an id, or from a time on.
+struct Since {
+  std::uint64_t id = 0;
+  std::chrono::system_clock::time_point time{};
+};
+/// `since` of an events request: nothing, an id, or an RFC 3339 time. BAD_REQUEST for anything else.
+ipc::Result<Since> since_of(ipc::JsonView since);
+/// The last `count` (negative: all) events since then that `wanted` admits.
+std::vector<Events::Event> history_since(const Events& events, const Since& since, std::int64_t count,
                                          const std::function<bool(const Decision&)>& wanted);
 
 }  // namespace plumberd

@@ -98,7 +98,7 @@ Result<ListenRequest> parse_listen(Channel::Incoming& incoming) {
   auto id = TRY(id_of(params));
   auto uri = TRY(uri_of(params));
   std::string service{params["service"].string_or("")};
-  if (params["service"].exists()) TRY(check_service_name(service));
+  if (params["service"].exists() && service != metrics_service) TRY(check_service_name(service));
   const Milliseconds idle{std::clamp<std::int64_t>(settings["relay_idle_ms"].integer_or(0), 0, longest_wait)};
   const auto share = TRY(share_of(params["share"]));
   return ListenRequest{.incoming = std::move(incoming),

@@ -8,8 +8,6 @@ namespace {
 constexpr std::size_t longest_name = 100;
 constexpr std::size_t longest_label = 63;
 constexpr std::string_view blanks = " \t";
-// The one name under plumberd. that can be asked for: the router serves it itself.
-constexpr std::string_view builtin_metrics = "plumberd.metrics";
 
 bool is_label_byte(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
@@ -34,8 +32,8 @@ Result<> check_labels(std::string_view name) {
 bool is_reserved(std::string_view name) {
   constexpr std::array words{std::string_view{"plumberd"}, std::string_view{"network"},
                              std::string_view{"ipc"}};
-  const bool ours = name.starts_with("plumberd.") && name != builtin_metrics;
-  return std::ranges::find(words, name) != words.end() || ours || name.ends_with(".lock");
+  return std::ranges::find(words, name) != words.end() || name.starts_with("plumberd.") ||
+         name.ends_with(".lock");
 }
 
 std::string_view trimmed(std::string_view text) {

@@ -1,6 +1,7 @@
 // `explain` on a live router says what a request would meet, in the words of the rules, and what it would
 // come to.
 #include <criterion/criterion.h>
+#include <unistd.h>
 
 #include "tests/e2e/host.hh"
 
@@ -126,4 +127,47 @@ Test(explain, comes_to_the_same_decision_as_the_request) {
     cr_assert_eq(explained.answer.result()["rule"]["text"].string_or(""),
                  decision["rule"]["text"].string_or(""));
   }
+}
+
+Test(explain, of_a_name_names_no_rule_that_only_the_address_could_bring_about) {
+  const Host host{{}, "rules = [\"deny out * tcp:10.0.0.0/8\", \"deny out * tcp\"]"};
+  const Explained named{host, R"({"uri":"tcp://far.example.com:9"})"};
+  cr_assert_eq(named.text("verdict"), "allow");
+  cr_assert(!named.answer.result()["rule"].exists(), "%s", named.answer.text.c_str());
+  cr_assert_neq(named.steps().find("undecided deny out * tcp:10.0.0.0/8: "), std::string::npos, "%s",
+                named.steps().c_str());
+}
+
+Test(explain, of_connections_from_outside_supposes_what_the_peer_proved) {
+  const Host host{{}, "rules = [\"allow in pong psk:alice\"]"};
+  kit::Offer offer{host, "pong"};
+  const auto asked = [&](std::string_view as) {
+    return Explained{host, R"({"service":"pong","direction":"in","from":"tls:192.0.2.1","as":")" +
+                               std::string(as) + "\"}"};
+  };
+  cr_assert_eq(asked("psk:alice").text("verdict"), "allow");
+  cr_assert_eq(asked("psk:bob").text("verdict"), "deny");
+  cr_assert_eq(asked("user:1").answer.word(), "BAD_REQUEST", "nobody remote is a user here");
+}
+
+Test(explain, of_connections_that_may_be_passed_on_goes_on_to_the_other_host) {
+  const Host host{{"--allow", "in", "*", "tcp", "--allow", "out", "far", "tcp", "--deny", "out", "*", "*"},
+                  "[routes]\nfar = \"tcp://127.0.0.1:9/far\"\nother = \"tcp://127.0.0.1:9/other\"\n"
+                  "[[listen]]\nuri = \"tcp://127.0.0.1:0\"\ntransit = true\n"};
+  const auto asked = [&](std::string_view name) {
+    return Explained{host,
+                     R"({"direction":"in","from":"tcp:192.0.2.1","service":")" + std::string(name) + "\"}"};
+  };
+  cr_assert_eq(asked("far").text("code"), "", "%s", asked("far").answer.text.c_str());
+  cr_assert_eq(asked("other").text("code"), "DENIED");
+  cr_assert_eq(asked("nobody").text("code"), "UNKNOWN_SERVICE");
+}
+
+Test(explain, looks_at_who_offers_a_service_by_itself) {
+  if (::geteuid() != 0) cr_skip("needs root");
+  const Host host{{"--deny", "serve", "pong", "user:1"}};
+  const auto socket = kit::listen_unix(host / "pong");
+  cr_assert_eq((Explained{host, service("pong")}.text("code")), "");
+  cr_assert_eq(::chown((host / "pong").c_str(), 1, 1), 0);
+  cr_assert_eq((Explained{host, service("pong")}.text("code")), "DENIED");
 }

@@ -154,3 +154,32 @@ Test(limits, busy_service_is_told_with_a_time_to_come_back) {
   cr_assert_eq(refused.word(), "BUSY", "%s", refused.text.c_str());
   cr_assert_gt(refused.message->error_data["retry_after_ms"].integer_or(0), 0);
 }
+
+Test(limits, followers_of_events_are_bounded_by_user_and_a_reload_can_end_what_they_see) {
+  if (::geteuid() != 0) cr_skip("needs root");
+  const std::string admin = "[admin]\nusers = [\"4711\"]\n";
+  const Host host{{}, admin};
+  host.open_to_all();
+  std::vector<kit::Wire> following;
+  for (int i = 0; i < 16; ++i) {
+    following.push_back(host.door_as(alice));
+    cr_assert_eq(following.back().call("events", "{}").word(), "");
+  }
+  cr_assert_eq(host.door_as(alice).call("events", "{}").word(), "BUSY");
+  auto root = host.door();
+  root.call("connect", ask("nobody"));
+  cr_assert_eq(following[0].receive().message->method, "event", "an admin sees everybody's");
+  host.write_config("");
+  cr_assert_eq(root.call("reload", "{}").word(), "");
+  root.call("connect", ask("nobody"));
+  cr_assert(!kit::is_readable(following[0].borrow(), kit::Milliseconds{50}));
+}
+
+Test(limits, offers_cost_a_token_like_any_request) {
+  if (::geteuid() != 0) cr_skip("needs root");
+  const Host host{{}, limit("requests_per_second", 2)};
+  host.open_to_all();
+  auto door = host.door_as(alice);
+  for (int i = 0; i < 2; ++i) cr_assert_eq(door.call("serve", R"({"service":"pong"})").word(), "DENIED");
+  cr_assert_eq(door.call("serve", R"({"service":"pong"})").word(), "BUSY");
+}

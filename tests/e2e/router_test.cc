@@ -295,3 +295,72 @@ Test(metrics, can_be_exposed_to_other_hosts_by_a_raw_listener) {
   kit::send_all(socket.borrow(), "GET / HTTP/1.0\r\n\r\n");
   cr_assert(kit::receive_all(socket.borrow()).find("plumberd_build_info") != std::string::npos);
 }
+
+Test(metrics, are_for_operators_and_whom_a_rule_names_by_them) {
+  if (::geteuid() != 0) cr_skip("needs root");
+  constexpr unsigned scraper = 7, other = 8;
+  const Host host{{"--allow", "local", "plumberd.metrics", "user:7", "--allow", "local", "*", "*"}};
+  host.open_to_all();
+  const auto status_for = [&](unsigned uid) {
+    const auto got =
+        kit::run({.args = {"curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket",
+                           host / "plumberd.metrics", "http://localhost/metrics"},
+                  .uid = uid});
+    return got.output;
+  };
+  cr_assert_eq(status_for(0), "200");
+  cr_assert_eq(status_for(scraper), "200");
+  cr_assert_eq(status_for(other), "403");
+  auto client = host.door();
+  cr_assert_eq(client.call("connect", ask("plumberd.metrics")).word(), "BAD_REQUEST", "the name is reserved");
+}
+
+Test(router, takes_a_reload_that_is_asked_for_before_it_is_ready) {
+  const kit::TempDir dir;
+  kit::write_file(dir / "slow.sh",
+                  "#!/bin/sh\nread word <" + (dir / "go") + "\nexec " + kit::binary("tcpd") + "\n");
+  cr_assert_eq(::chmod((dir / "slow.sh").c_str(), 0755), 0);
+  cr_assert_eq(::mkfifo((dir / "go").c_str(), 0600), 0);
+  kit::write_file(dir / "p.toml", "[helpers.tcpd]\nexec = [\"" + (dir / "slow.sh") +
+                                      "\"]\n[[listen]]\nuri = \"tcp://127.0.0.1:0\"\n");
+  kit::Process router{{kit::binary("plumberd"), "--rundir", dir.path(), "--config", dir / "p.toml"}};
+  kit::wait_for_file(dir / "plumberd.lock");
+  router.signal(SIGHUP);
+  kit::write_file(dir / "go", "go\n");  // returns when the helper reads
+  router.wait_for_error("ready in");
+  router.wait_for_error("reload: generation 2");
+  cr_assert_eq(router.stop(), 0);
+}
+
+Test(events, since_takes_a_number_or_a_time_and_nothing_else) {
+  const Host host;
+  auto client = host.door();
+  client.call("connect", ask("nobody"));
+  const auto answer = client.call("events", R"({"follow":false})");
+  const auto asked = [&](std::string_view since) {
+    auto door = host.door();
+    return door.call("events", R"({"follow":false,"since":)" + std::string(since) + "}");
+  };
+  cr_assert_eq(asked("1").word(), "");
+  cr_assert_eq(asked(R"("2026-01-31T12:00:00Z")").word(), "");
+  cr_assert_eq(asked(R"("2026-01-31T13:00:00.5+01:00")").word(), "");
+  for (const auto* wrong :
+       {R"("yesterday")", R"("12:00")", R"("2026-01-31")", "true", "-1", R"("2026-01-31T12:00:00")"})
+    cr_assert_eq(asked(wrong).word(), "BAD_REQUEST", "%s", wrong);
+}
+
+Test(router, refuses_parameters_of_another_type_than_it_would_have_understood) {
+  const Host host;
+  auto door = host.door();
+  for (const auto& [method, params] : std::vector<std::pair<const char*, const char*>>{
+           {"reload", R"({"confirm":"30"})"},
+           {"reload", R"({"confirm":1.5})"},
+           {"reload", R"({"confirm":0})"},
+           {"connect", R"({"service":"pong","networkd":5})"},
+           {"connect", R"({"service":"pong","labels":{"a":5}})"},
+           {"serve", R"({"service":"pong","shared":"yes"})"},
+           {"events", R"({"count":-1})"},
+           {"explain", R"({"service":"pong","direction":"sideways"})"}})
+    cr_assert_eq(door.call(method, params).word(), "BAD_REQUEST", "%s %s", method, params);
+  cr_assert_eq(door.call("connect", R"({"service":"pong","networkd":null})").word(), "UNKNOWN_SERVICE");
+}

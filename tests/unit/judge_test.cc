@@ -215,7 +215,15 @@ Test(judge, explain_says_why_each_rule_did_not_match) {
   cr_assert_eq(seen.size(), 3);
   cr_assert_eq(seen[0].why, "user: client is uid 1000, not 1001");
   cr_assert_eq(seen[1].why, "target: tcp:11.0.0.1:1, the rule wants tcp:10.0.0.0/8");
-  cr_assert(seen[2].decided && seen[2].why == "matches");
+  cr_assert(seen[2].part == Considered::Part::decided && seen[2].why == "matches");
+}
+
+Test(judge, what_waits_for_the_address_is_undecided_and_what_comes_behind_it_has_not_decided) {
+  const Rules rules{"deny out * tcp:10.0.0.0/8", "deny out * tcp"};
+  const auto seen = consider(rules.set(), Ask{out, "pong", "tcp", "far.example.com", 1}, client(0));
+  cr_assert_eq(seen.size(), 2);
+  cr_assert(seen[0].part == Considered::Part::undecided, "%s", seen[0].why.c_str());
+  cr_assert(seen[1].part == Considered::Part::passed, "%s", seen[1].why.c_str());
 }
 
 namespace {

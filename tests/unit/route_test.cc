@@ -53,11 +53,12 @@ struct Map {
     asked.uri = uri;
     return go(asked);
   }
-  std::string outside(std::string_view service) const {
+  std::string outside(std::string_view service, bool transit = false) const {
     auto asked = question();
     asked.service = service;
     asked.networkd = "pong tcp://evil:1";
     asked.from_outside = true;
+    asked.transit = transit;
     return go(asked);
   }
 };
@@ -212,6 +213,35 @@ Test(route, requests_from_outside_reach_redirects_and_local_services_only) {
   cr_assert_eq(map.outside("far"), "UNKNOWN_SERVICE");
   cr_assert_eq(map.outside("away"), "UNKNOWN_SERVICE");
   cr_assert_eq(map.outside("app"), "path app unix:///run/app/sock");
+}
+
+Test(route, what_may_be_passed_on_keeps_its_name_here) {
+  Map map;
+  map.redirect("away", "tcp://h/x").redirect("alias", "away");
+  cr_assert_eq(map.outside("away", true), "uri away tcp://h/x");
+  cr_assert_eq(map.outside("alias", true), "uri away tcp://h/x");
+}
+
+Test(route, the_routers_own_figures_are_a_raw_listeners_to_ask_for_alone) {
+  auto asked = Map{}.local("plumberd.metrics").question();
+  asked.service = "plumberd.metrics";
+  cr_assert_eq(Map{}.go(asked), "BAD_REQUEST");
+  asked.from_outside = asked.by_listener = true;
+  asked.is_local = [](std::string_view) { return true; };
+  cr_assert_eq(Map{}.go(asked), "local plumberd.metrics");
+}
+
+Test(route, a_final_dot_makes_no_other_host) {
+  const auto host = [](std::string_view uri) { return ipc::parse_uri(uri).value_or(ipc::Uri{}).host; };
+  cr_assert_eq(host("tcp://Example.com.:80"), "example.com");
+  cr_assert_eq(host("tcp://127.0.0.1.:80"), "127.0.0.1");
+  cr_assert(ipc::parse_uri("tcp://localhost.:80")->is_localhost());
+  for (const auto* uri :
+       {"tcp://127.1.:80", "tcp://2130706433.:80", "tcp://.:80", "tcp://a..:80", "unix://pong."})
+    cr_assert(!ipc::parse_uri(uri), "%s", uri);
+  Map map;
+  map.redirect("tcp://old.example.com/*", "new").local("new");
+  cr_assert_eq(map.ask_uri("tcp://old.example.com./x"), "local new");
 }
 
 Test(route, bad_names_and_directives_are_refused) {

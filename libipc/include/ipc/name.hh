@@ -11,6 +11,9 @@ namespace ipc {
 /// reserved. BAD_REQUEST names what is wrong; such a name never reaches the file system.
 Result<> check_service_name(std::string_view name);
 
+/// The one reserved name that rules and raw listeners may use: the router's own figures.
+constexpr std::string_view metrics_service = "plumberd.metrics";
+
 /// `*`, a name, or `*.name`: what rules, routes and redirects may say where a service is meant.
 Result<> check_service_pattern(std::string_view pattern);
 /// Whether `pattern` covers `name` (`*.shop` covers `db.shop` and `a.db.shop`, not `shop`).

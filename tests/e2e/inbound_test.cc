@@ -1,0 +1,89 @@
+// Connections of other hosts: where redirects lead them, what transit may pass on, and what strangers are
+// told.
+#include <criterion/criterion.h>
+#include <unistd.h>
+
+#include "tests/e2e/host.hh"
+
+using kit::ask;
+using kit::Host;
+
+namespace {
+std::string listener(std::string_view more = {}) {
+  return "[[listen]]\nuri = \"tcp://127.0.0.1:0\"\n" + std::string(more);
+}
+
+/// What a dial to `service` at `far` came to, asked through `near`.
+kit::Wire::Datagram dial(const Host& near, const Host& far, const std::string& service) {
+  auto door = near.door();
+  return door.call("connect", ask(service, service + " " + far.uri(service)));
+}
+}  // namespace
+
+Test(inbound, goes_where_a_redirect_to_a_unix_path_leads_and_not_to_the_old_service) {
+  const kit::TempDir dir;
+  const auto next = kit::listen_unix(dir / "next.sock");
+  const Host far{{"--allow", "in", "*", "tcp:127.0.0.1"},
+                 "[redirects]\nauthd = \"unix://" + (dir / "next.sock") + "\"\n" + listener()};
+  const Host near;
+  kit::Offer old{far, "authd"};
+  auto answer = dial(near, far, "authd");
+  const auto client = answer.take_fd();
+  const auto service = kit::accept_from(next);
+  kit::expect_joined(client.borrow(), service.borrow());
+}
+
+Test(inbound, transit_passes_on_what_a_redirect_sends_to_another_host) {
+  const Host last{{"--listen", "tcp://127.0.0.1:0", "--allow", "in", "x", "tcp:127.0.0.1"}};
+  kit::Offer offer{last, "x"};
+  const auto redirect = "[redirects]\nel = \"" + last.uri("x") + "\"\n";
+  const std::vector<std::string> rules{"--allow", "in",  "el", "tcp:127.0.0.1",
+                                       "--allow", "out", "x",  "tcp:127.0.0.1"};
+  const Host near, middle{rules, redirect + listener("transit = true\n")},
+      closed{rules, redirect + listener()};
+  auto answer = dial(near, middle, "el");
+  const auto client = answer.take_fd();
+  kit::expect_joined(client.borrow(), offer.accept().first.borrow());
+  cr_assert_eq(dial(near, closed, "el").word(), "UNKNOWN_SERVICE");
+}
+
+Test(inbound, transit_leads_to_other_hosts_only_and_never_past_the_rules_of_a_service_here) {
+  const Host far{
+      {"--deny", "in", "authd", "*", "--allow", "in", "*", "tcp:127.0.0.1", "--allow", "local", "*", "*"},
+      "[routes]\npublic = \"authd\"\n" + listener("transit = true\n")};
+  const Host near;
+  kit::Offer authd{far, "authd"};
+  cr_assert_eq(dial(near, far, "authd").word(), "DENIED");
+  cr_assert_eq(dial(near, far, "public").word(), "UNKNOWN_SERVICE");
+}
+
+Test(inbound, strangers_learn_no_name_that_they_did_not_say) {
+  const Host far{{"--allow", "in", "pong", "tcp:127.0.0.1"},
+                 "[redirects]\nhidden = \"tcp://127.0.0.1:1/x\"\nalias = \"secretsvc\"\n" + listener()};
+  const Host near;
+  for (const std::string name : {"nope", "hidden", "alias"}) {
+    const auto answer = dial(near, far, name);
+    cr_assert_eq(answer.word(), "DENIED", "%s", answer.text.c_str());
+    cr_assert_neq(answer.text.find("in " + name + " is denied"), std::string::npos, "%s",
+                  answer.text.c_str());
+  }
+}
+
+Test(inbound, a_full_queue_of_an_unguarded_service_is_waited_for_and_its_path_is_not_told) {
+  const Host far{{"--allow", "in", "*", "tcp:127.0.0.1"}, "[limits]\nhop_timeout = \"1s\"\n" + listener()};
+  const Host near;
+  const auto full = kit::listen_unix(far / "full");
+  cr_assert_eq(::listen(full.borrow(), 0), 0);
+  const auto first = kit::connect_unix(far / "full");
+  auto door = near.door();
+  door.send(ipc::rpc::request("7", "connect", ask("full", "full " + far.uri("full"))));
+  cr_assert(!kit::is_readable(door.borrow(), kit::Milliseconds{100}), "it waits");
+  const auto taken = kit::accept_from(full);
+  auto answer = door.receive();
+  cr_assert(answer.take_fd());
+  cr_assert(kit::accept_from(full));
+  const auto second = kit::connect_unix(far / "full");
+  const auto refused = dial(near, far, "full");
+  cr_assert_neq(refused.word(), "", "the queue stays full");
+  cr_assert_eq(refused.text.find(far.rundir()), std::string::npos, "%s", refused.text.c_str());
+}
