@@ -2,7 +2,11 @@
 //
 //   DIR/ca.pem, ca.key     the authority            DIR/NAME.pem, NAME.key   what it issued
 //   DIR/ca.crl             what it revoked
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 
 #include "ipc/address.hh"
@@ -34,12 +38,28 @@ Result<> check_name(const std::string& name) {
                                      "\" is no host name in lower case, address or user name to issue for");
 }
 
+/// Whoever may write into the directory could put an authority of their own there.
+Result<> check_private(const std::string& directory) {
+  struct stat status {};
+  if (::stat(directory.c_str(), &status) != 0)
+    return fail(Word::internal, directory + ": " + ipc::errno_text(errno));
+  if (status.st_uid != 0 && status.st_uid != ::geteuid())
+    return fail(Word::bad_request, directory + " belongs to uid " + std::to_string(status.st_uid) +
+                                       "; take a directory of your own");
+  if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+    return fail(Word::bad_request, directory +
+                                       " can be written by its group or by others; take another "
+                                       "--dir, or chmod go-w it");
+  return {};
+}
+
+/// Private if it is ours to make; one that exists keeps its mode.
 Result<> make_directory(const std::string& directory) {
   std::error_code failed;
-  fs::create_directories(directory, failed);
-  if (!failed) fs::permissions(directory, fs::perms::owner_all, failed);
+  const bool made = fs::create_directories(directory, failed);
+  if (made && !failed) fs::permissions(directory, fs::perms::owner_all, failed);
   if (failed) return fail(Word::internal, "cannot make " + directory + ": " + failed.message());
-  return {};
+  return check_private(directory);
 }
 
 Result<std::string> init(const Request& request) {
@@ -53,24 +73,35 @@ Result<std::string> init(const Request& request) {
   return "made the authority " + directory + "/ca.pem; ca.key stays here, ca.pem and ca.crl go to every host";
 }
 
+pki::Order order_from(const Request& request) {
+  std::vector<std::string> names{request.subject};
+  names.insert(names.end(), request.names.begin(), request.names.end());
+  // Both purposes unless one was asked for: hosts both dial and listen.
+  const bool both = !request.for_client && !request.for_server;
+  return {.names = std::move(names),
+          .server = both || request.for_server,
+          .client = both || request.for_client,
+          .days = request.days};
+}
+
+std::string to_be_copied(const std::string& directory) {
+  return "; copy " + directory + "/ca.crl to the hosts whose profiles name it in `crl`";
+}
+
 Result<std::string> issue(const Request& request) {
   const auto directory = directory_of(request);
   TRY(check_name(request.subject));
   for (const auto& name : request.names) TRY(check_name(name));
   const auto file = directory + "/" + request.subject;
   if (fs::exists(file + ".pem") && !request.force)
-    return fail(Word::taken, file + ".pem exists; --force replaces it");
+    return fail(Word::taken, file + ".pem exists; --force replaces it and revokes what it holds");
   auto authority = TRY(pki::Authority::load(directory));
-  std::vector<std::string> names{request.subject};
-  names.insert(names.end(), request.names.begin(), request.names.end());
-  // Both purposes unless one was asked for: hosts both dial and listen.
-  const bool both = !request.for_client && !request.for_server;
-  const pki::Order order{.names = names,
-                         .server = both || request.for_server,
-                         .client = both || request.for_client,
-                         .days = request.days};
-  TRY(authority.issue(order, file));
-  return "issued " + file + ".pem with its key in " + file + ".key (give both to that host alone)";
+  // Its serial is nowhere else: once replaced it could never be revoked.
+  const bool replaces = authority.has_issued(file + ".pem");
+  if (replaces) TRY(authority.revoke(file + ".pem"));
+  TRY(authority.issue(order_from(request), file));
+  const auto done = "issued " + file + ".pem with its key in " + file + ".key (give both to that host alone)";
+  return replaces ? done + ", and revoked the one that it replaces" + to_be_copied(directory) : done;
 }
 
 Result<std::string> revoke(const Request& request) {
@@ -78,14 +109,21 @@ Result<std::string> revoke(const Request& request) {
   TRY(check_name(request.subject));
   auto authority = TRY(pki::Authority::load(directory));
   TRY(authority.revoke(directory + "/" + request.subject + ".pem"));
-  return "revoked " + directory + "/" + request.subject + ".pem; copy " + directory +
-         "/ca.crl to the hosts whose profiles name it in `crl`";
+  return "revoked " + directory + "/" + request.subject + ".pem" + to_be_copied(directory);
+}
+
+Result<std::string> renew(const Request& request) {
+  const auto directory = directory_of(request);
+  auto authority = TRY(pki::Authority::load(directory));
+  TRY(authority.renew());
+  return "renewed the revocation list for a year" + to_be_copied(directory);
 }
 
 Result<std::string> carry_out(const Request& request) {
   if (request.action == "init") return init(request);
-  if (request.subject.empty()) return fail(Word::bad_request, "ca " + request.action + " needs a NAME");
-  return request.action == "issue" ? issue(request) : revoke(request);
+  if (request.action == "revoke") return request.subject.empty() ? renew(request) : revoke(request);
+  if (request.subject.empty()) return fail(Word::bad_request, "ca issue needs a NAME");
+  return issue(request);
 }
 }  // namespace
 

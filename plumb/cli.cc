@@ -79,8 +79,10 @@ void add_ca(CLI::App& app, Request& request) {
       ->type_name("")
       ->required()
       ->check(CLI::IsMember({"init", "issue", "revoke"}));
-  app.add_option("NAME", request.subject, "a host name, address or user name (init: of the authority)")
-      ->type_name("");
+  app.add_option("NAME", request.subject,
+                 "a host name, address or user name (init: of the authority; revoke: none renews the list)")
+      ->type_name("")
+      ->check(CLI::Validator{[](const std::string& name) { return name.empty() ? "is empty" : ""; }, ""});
   app.add_option("--name", request.names, "a further host name or address in the certificate")
       ->type_name("NAME")
       ->allow_extra_args(false);
@@ -90,7 +92,7 @@ void add_ca(CLI::App& app, Request& request) {
       ->check(CLI::Range(1, 36'500))
       ->type_name("N");
   app.add_option("--dir", request.directory, "directory of the authority (plumb-ca)")->type_name("DIR");
-  app.add_flag("--force", request.force, "replace a certificate of the same name");
+  app.add_flag("--force", request.force, "replace a certificate of the same name, and revoke it");
 }
 
 void add_psk(CLI::App& app, Request& request) {

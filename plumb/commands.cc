@@ -31,11 +31,14 @@ constexpr std::array table{
     Command{"events", "show decisions: those of the past, or with -f those to come as well",
             "[--since ID|TIME] [--count N] [-f]", "plumb events --count 10 -f", &run_events},
     Command{"metrics", "print the router's counters for Prometheus", "", "plumb metrics", &run_metrics},
-    Command{"ca", "make a certification authority, issue certificates, revoke them",
-            "init|issue|revoke [NAME] [--client] [--server] [--name NAME]... [--days N] [--dir DIR]",
-            "plumb ca init\nplumb ca issue web.example.com\nplumb ca revoke web.example.com", &run_ca},
+    Command{
+        "ca", "make a certification authority, issue certificates, revoke them",
+        "init|issue|revoke [NAME] [--client] [--server] [--name NAME]... [--days N] [--dir DIR] [--force]",
+        "plumb ca init\nplumb ca issue web.example.com\nplumb ca revoke web.example.com\n"
+        "plumb ca revoke    # nobody: the list is good for another year",
+        &run_ca},
     Command{"psk", "draw a pre-shared key, as a line of a psk_file", "new [IDENTITY]",
-            "plumb psk new alice >>/etc/plumberd/psk", &run_psk},
+            "(umask 077; plumb psk new alice >>/etc/plumberd/psk)", &run_psk},
     Command{"version", "print the version", "", "plumb version", &run_version},
 };
 }  // namespace

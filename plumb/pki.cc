@@ -20,7 +20,6 @@ using ipc::fail;
 using ipc::Result;
 using ipc::Word;
 using Bio = std::unique_ptr<BIO, Release<BIO_free_all>>;
-using List = std::unique_ptr<X509_CRL, Release<X509_CRL_free>>;
 using Number = std::unique_ptr<BIGNUM, Release<BN_free>>;
 using Time = std::unique_ptr<ASN1_TIME, Release<ASN1_STRING_free>>;
 
@@ -154,7 +153,10 @@ Result<> Authority::save(const std::string& directory) {
   directory_ = directory;
   TRY(write_key(directory + "/ca.key", key_.get()));
   TRY(write_certificate(directory + "/ca.pem", certificate_.get()));
-  return write_list(nullptr);
+  List empty{X509_CRL_new()};
+  X509_CRL_set_version(empty.get(), X509_CRL_VERSION_2);
+  X509_CRL_set_issuer_name(empty.get(), X509_get_subject_name(certificate_.get()));
+  return write_list(std::move(empty));
 }
 
 Result<> Authority::issue(const Order& order, const std::string& file) {
@@ -181,38 +183,44 @@ Result<> Authority::revoke(const std::string& certificate_file) {
   const auto revoked = TRY(read_certificate(certificate_file));
   if (X509_check_issued(certificate_.get(), revoked.get()) != X509_V_OK)
     return fail(Word::bad_request, certificate_file + " was not issued by " + directory_ + "/ca.pem");
-  return write_list(revoked.get());
-}
-
-/// The list as it is, with one more entry.
-Result<> Authority::write_list(X509* revoked) {
-  const auto path = directory_ + "/ca.crl";
-  List list;
-  if (revoked != nullptr) {
-    const auto bio = TRY(open(path));
-    list.reset(PEM_read_bio_X509_CRL(bio.get(), nullptr, nullptr, nullptr));
-    if (!list) return broken(path + " holds no revocation list");
-  } else {
-    list.reset(X509_CRL_new());
-    X509_CRL_set_version(list.get(), X509_CRL_VERSION_2);
-    X509_CRL_set_issuer_name(list.get(), X509_get_subject_name(certificate_.get()));
-  }
-  const Time now{X509_gmtime_adj(nullptr, -backdated)}, next{X509_gmtime_adj(nullptr, a_day * list_days)};
-  X509_CRL_set1_lastUpdate(list.get(), now.get());
-  X509_CRL_set1_nextUpdate(list.get(), next.get());
+  auto list = TRY(read_list());
   X509_REVOKED* known = nullptr;
-  if (revoked != nullptr && X509_CRL_get0_by_cert(list.get(), &known, revoked) == 0) {
+  if (X509_CRL_get0_by_cert(list.get(), &known, revoked.get()) == 0) {
+    const Time now{X509_gmtime_adj(nullptr, -backdated)};
     auto* entry = X509_REVOKED_new();
-    X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(revoked));
+    X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(revoked.get()));
     X509_REVOKED_set_revocationDate(entry, now.get());
     X509_CRL_add0_revoked(list.get(), entry);
   }
+  return write_list(std::move(list));
+}
+
+Result<> Authority::renew() { return write_list(TRY(read_list())); }
+
+bool Authority::has_issued(const std::string& certificate_file) const {
+  const auto certificate = read_certificate(certificate_file);
+  return certificate && X509_check_issued(certificate_.get(), certificate->get()) == X509_V_OK;
+}
+
+Result<List> Authority::read_list() const {
+  const auto path = directory_ + "/ca.crl";
+  const auto bio = TRY(open(path));
+  List list{PEM_read_bio_X509_CRL(bio.get(), nullptr, nullptr, nullptr)};
+  if (!list) return broken(path + " holds no revocation list");
+  return list;
+}
+
+/// Dated and signed anew.
+Result<> Authority::write_list(List list) {
+  const Time now{X509_gmtime_adj(nullptr, -backdated)}, next{X509_gmtime_adj(nullptr, a_day * list_days)};
+  X509_CRL_set1_lastUpdate(list.get(), now.get());
+  X509_CRL_set1_nextUpdate(list.get(), next.get());
   X509_CRL_sort(list.get());
   const auto bio = memory();
   if (X509_CRL_sign(list.get(), key_.get(), EVP_sha256()) <= 0 ||
       PEM_write_bio_X509_CRL(bio.get(), list.get()) != 1)
     return broken("cannot sign the revocation list");
-  return write(path, 0644, bio.get());
+  return write(directory_ + "/ca.crl", 0644, bio.get());
 }
 
 Result<std::string> random_hex(std::size_t bytes) {

@@ -19,6 +19,7 @@ struct Release {
 };
 using Key = std::unique_ptr<EVP_PKEY, Release<EVP_PKEY_free>>;
 using Certificate = std::unique_ptr<X509, Release<X509_free>>;
+using List = std::unique_ptr<X509_CRL, Release<X509_CRL_free>>;
 
 /// What a certificate is for.
 struct Order {
@@ -40,10 +41,15 @@ class Authority {
   ipc::Result<> issue(const Order& order, const std::string& file);
   /// Adds the certificate to DIR/ca.crl; also renews the list.
   ipc::Result<> revoke(const std::string& certificate_file);
+  /// The list as it is, good for another year.
+  ipc::Result<> renew();
+  /// Whether FILE holds a certificate of this authority.
+  bool has_issued(const std::string& certificate_file) const;
 
  private:
   Authority(std::string directory, Key key, Certificate certificate);
-  ipc::Result<> write_list(X509* revoked);
+  ipc::Result<List> read_list() const;
+  ipc::Result<> write_list(List list);
   std::string directory_;
   Key key_;
   Certificate certificate_;

@@ -41,6 +41,16 @@ struct Made {
                                           {"crl", ca + "ca.crl"}});
   }
 };
+
+/// What OpenSSL says about the list.
+std::string list_of(const Made& made, const char* question) {
+  return run({.args = {"openssl", "crl", "-noout", question, "-in", made.ca + "ca.crl"}}).output;
+}
+
+std::string serial_of(const std::string& certificate) {
+  const auto said = run({.args = {"openssl", "x509", "-noout", "-serial", "-in", certificate}}).output;
+  return said.substr(said.find('=') + 1);
+}
 }  // namespace
 
 Test(plumb_ca, keys_are_private_and_never_printed) {
@@ -81,6 +91,48 @@ Test(plumb_ca, what_it_issues_serves_both_ends_of_mutual_tls_until_it_is_revoked
   const auto refused = dialler.dial("tls://localhost:" + std::to_string(closed), made.dialler());
   cr_assert(refused.word() == "AUTH", "%s", refused.text.c_str());
   cr_assert(fresh.expect("log").text.find("was revoked") != std::string::npos);
+}
+
+Test(plumb_ca, a_revocation_without_a_name_renews_the_list_and_keeps_what_is_on_it) {
+  const Made made;
+  const auto serial = serial_of(made.ca + "alice.pem");
+  cr_assert_eq(plumb(made.dir, {"ca", "revoke", "alice"}).status, 0);
+  const auto before = read_file(made.ca + "ca.crl");
+  const auto renewed = plumb(made.dir, {"ca", "revoke"});
+  cr_assert_eq(renewed.status, 0, "%s", renewed.error.c_str());
+  cr_assert(renewed.output.find("ca.crl to the hosts") != std::string::npos, "%s", renewed.output.c_str());
+  cr_assert(read_file(made.ca + "ca.crl") != before);
+  cr_assert(list_of(made, "-text").find(serial) != std::string::npos, "%s", list_of(made, "-text").c_str());
+  cr_assert_eq(plumb(made.dir, {"ca", "revoke", ""}).status, 2, "an empty variable of a script is no wish");
+}
+
+Test(plumb_ca, a_certificate_that_is_replaced_is_revoked) {
+  const Made made;
+  const auto replaced = serial_of(made.ca + "alice.pem");
+  const auto issued = plumb(made.dir, {"ca", "issue", "alice", "--force"});
+  cr_assert_eq(issued.status, 0, "%s", issued.error.c_str());
+  cr_assert(issued.output.find("revoked the one that it replaces") != std::string::npos, "%s",
+            issued.output.c_str());
+  const auto list = list_of(made, "-text");
+  cr_assert(list.find(replaced) != std::string::npos, "%s", list.c_str());
+  cr_assert(list.find(serial_of(made.ca + "alice.pem")) == std::string::npos, "%s", list.c_str());
+  write_file(made.ca + "bob.pem", "no certificate");
+  cr_assert_eq(plumb(made.dir, {"ca", "issue", "bob", "--force"}).status, 0, "nothing there to revoke");
+}
+
+Test(plumb_ca, a_directory_that_exists_keeps_its_mode_and_one_that_others_may_write_is_refused) {
+  TempDir dir;
+  const auto mine = dir / "mine", shared = dir / "shared";
+  ::mkdir(mine.c_str(), 0755);
+  ::mkdir(shared.c_str(), 0700);
+  ::chmod(shared.c_str(), 01777);
+  cr_assert_eq(plumb(dir, {"ca", "init", "--dir", mine}).status, 0);
+  cr_assert_eq(mode_of(mine), 0755);
+  const auto refused = plumb(dir, {"ca", "init", "--dir", shared});
+  cr_assert_eq(refused.status, 2);
+  cr_assert(refused.error.find("can be written by its group or by others") != std::string::npos, "%s",
+            refused.error.c_str());
+  cr_assert_eq(mode_of(shared), 0777);
 }
 
 Test(plumb_ca, a_drawn_key_is_a_line_of_a_psk_file) {
