@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 
 #include "ipc/name.hh"
 #include "ipc/service.hh"
@@ -44,18 +45,34 @@ class Server {
   int run() {
     for (;;) {
       const bool has_room = children_ < request_.max_children;
+      const bool is_heard = has_room || may_warn();
       std::array<pollfd, 2> ready{
-          {{signals_.borrow(), POLLIN, 0}, {has_room ? service_.pollable() : -1, POLLIN, 0}}};
+          {{signals_.borrow(), POLLIN, 0}, {is_heard ? service_.pollable() : -1, POLLIN, 0}}};
       if (::poll(ready.data(), ready.size(), -1) < 0) continue;
       if (ready[0].revents != 0 && is_ending(signals_)) return 0;
       reap();
-      if (ready[1].revents != 0) take_one();
+      if (ready[1].revents == 0) continue;
+      if (has_room)
+        take_one();
+      else
+        warn();
     }
   }
 
  private:
   void reap() {
     while (::waitpid(-1, nullptr, WNOHANG) > 0) --children_;
+  }
+
+  bool may_warn() const { return std::chrono::steady_clock::now() >= next_warning_; }
+
+  /// Somebody waits, perhaps for ever: nothing tells a program that the peer of its datagrams has gone.
+  void warn() {
+    constexpr std::chrono::minutes pause{1};
+    next_warning_ = std::chrono::steady_clock::now() + pause;
+    complain("all " + std::to_string(children_) + " programs of " + request_.subject +
+             " are busy, further connections wait; --max allows more, and one that serves datagrams has to "
+             "end by itself");
   }
 
   void take_one() {
@@ -82,6 +99,7 @@ class Server {
   ipc::Service service_;
   ipc::Fd signals_;
   int children_ = 0;
+  std::chrono::steady_clock::time_point next_warning_{};
 };
 }  // namespace
 

@@ -237,6 +237,7 @@ Test(plumb, serve_runs_no_more_programs_than_it_may) {
   const auto third = kit::send_accepted(wire);
   cr_assert_eq(kit::receive_exactly(second.borrow(), 3), "up\n");
   cr_assert_not(kit::is_readable(third.borrow(), 50ms));
+  process.wait_for_error("all 2 programs of pong are busy");
   kit::send_all(first.borrow(), "\n");
   cr_assert_eq(kit::receive_exactly(third.borrow(), 3), "up\n");
 }
