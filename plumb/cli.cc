@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <functional>
 
+#include "ipc/name.hh"
+#include "ipc/nearest.hh"
+
 namespace plumb {
 namespace {
 void add_common(CLI::App& app, Request& request) {
@@ -155,6 +158,37 @@ std::unexpected<Stop> misused(const Request& request, const std::string& what) {
   return std::unexpected(Stop{2, what + "; see `plumb" + command + " --help`"});
 }
 
+std::string did_you_mean(const std::string& word, const std::vector<std::string>& names) {
+  const std::vector<std::string_view> known(names.begin(), names.end());
+  const auto near = ipc::nearest(word, known);
+  return near.empty() ? "" : "; did you mean \"" + std::string(near) + "\"?";
+}
+
+std::string no_such_option(const CLI::App& app, const std::string& given) {
+  std::vector<std::string> names;
+  for (const auto* option : app.get_options())
+    for (const auto& name : option->get_lnames()) names.push_back("--" + name);
+  return "there is no option \"" + ipc::printable(given, 64) + "\"" +
+         did_you_mean(given.substr(0, given.find('=')), names);
+}
+
+std::string no_such_command(const std::string& given) {
+  std::vector<std::string> names;
+  for (const auto& command : commands()) names.emplace_back(command.name);
+  return "there is no command \"" + ipc::printable(given, 64) + "\"" + did_you_mean(given, names);
+}
+
+/// CLI11 says that something is missing, where there is a word that it does not know.
+std::string what_is_wrong(const CLI::App& app, const CLI::ParseError& error) {
+  const auto chosen = app.get_subcommands();
+  const auto& where = chosen.empty() ? app : *chosen.front();
+  const auto left_over = app.remaining(true);
+  const auto option = std::ranges::find_if(left_over, [](const auto& word) { return word.starts_with('-'); });
+  if (option != left_over.end()) return no_such_option(where, *option);
+  if (chosen.empty() && !left_over.empty()) return no_such_command(left_over.front());
+  return error.what();
+}
+
 std::expected<Request, Stop> checked(Request request, bool dashes) {
   const bool takes_program = request.command == "connect" || request.command == "serve";
   if (dashes && !takes_program)
@@ -187,7 +221,7 @@ std::expected<Request, Stop> parse_command_line(std::vector<std::string> argumen
   } catch (const CLI::ParseError& error) {
     const auto chosen = app.get_subcommands();
     if (!chosen.empty()) request.command = chosen.front()->get_name();
-    return misused(request, error.what());
+    return misused(request, what_is_wrong(app, error));
   }
   return checked(std::move(request), dashes);
 }

@@ -97,7 +97,7 @@ struct Diagnostic {
   std::size_t line = 0, column = 0;
   bool warning = false;
   std::string text{};    ///< "what; remedy"
-  std::string source{};  ///< the line itself, empty for arguments
+  std::string source{};  ///< the line or the option itself
   std::string print() const;
 };
 
@@ -120,9 +120,10 @@ struct Loaded {
 };
 
 /// Reads the default files (or --config), parses and checks everything in one pass, runs the [[test]]s.
-/// Starts nothing, creates nothing. The only I/O is reading those files and the user database.
+/// Starts nothing, creates nothing. The only I/O is reading those files and the user database, and looking
+/// for the programs of [helpers.*].
 Loaded load(const Arguments& arguments, Strictness strictness);
-/// The same from text: what tests and the fuzzer call. `file` is the name shown.
+/// The same from text, without a look at programs: what tests and the fuzzer call. `file` is the name shown.
 Loaded load_text(std::string_view toml, std::string_view file, const Arguments& arguments,
                  Strictness strictness);
 

@@ -1,6 +1,11 @@
 // [helpers.NAME]: programs that speak a scheme.
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
+#include <cstdlib>
+#include <sstream>
 
 #include "plumberd/draft.hh"
 #include "plumberd/selector.hh"
@@ -47,6 +52,34 @@ void take_environment(Draft& draft, const Document& document, Fields& fields, He
   }
 }
 
+bool is_program(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode) && ::access(path.c_str(), X_OK) == 0;
+}
+
+/// What starting it would find: a path as it stands, a plain name in the helper's PATH.
+bool can_be_run(const HelperSpec& helper) {
+  const auto& program = helper.exec[0];
+  if (program.find('/') != program.npos) return is_program(program);
+  const auto own = helper.environment.find("PATH");
+  const char* ours = ::getenv("PATH");
+  std::istringstream path{own != helper.environment.end() ? own->second : ours != nullptr ? ours : ""};
+  for (std::string directory; std::getline(path, directory, ':');)
+    if (is_program(directory + "/" + program)) return true;
+  return false;
+}
+
+/// At boot it may be on a file system that comes later.
+void check_program(Draft& draft, Fields& fields, const HelperSpec& helper) {
+  if (!draft.looks_for_programs || helper.exec.empty() || helper.exec[0].empty() || can_be_run(helper))
+    return;
+  const auto place = fields.place(*fields.take("exec"));
+  const auto text = "there is no program " + quoted(helper.exec[0]);
+  if (draft.strictness == Strictness::check)
+    return draft.report.error(place, text + " that can be run; install it, correct its path or chmod +x it");
+  draft.report.warning(place, text + " that can be run (yet); until then its schemes have no helper");
+}
+
 void check_helper(Draft& draft, Fields& fields, const HelperSpec& helper, const Place& place) {
   const bool external = !is_ours(helper.name);
   if ((external || !helper.exec.empty()) && (helper.exec.empty() || helper.exec[0].empty()))
@@ -77,6 +110,7 @@ void read_helpers(Draft& draft, const Document& document, Fields& root) {
     take_environment(draft, document, fields, helper);
     fields.finish();
     check_helper(draft, fields, helper, place);
+    check_program(draft, fields, helper);
     const auto [first, added] = draft.helper_places.try_emplace(name, place);
     if (!added)
       draft.report.error(place,

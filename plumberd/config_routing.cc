@@ -48,6 +48,10 @@ bool is_again(Draft& draft, std::map<std::string, Place, std::less<>>& places, c
 void read_named_redirects(Draft& draft, Fields redirects) {
   for (const auto& [name, to] : redirects.table().members) {
     redirects.take(name);
+    if (auto text = misplaced(name, "[redirects]"); to.kind == Node::Kind::array && !text.empty()) {
+      redirects.wrong(to, std::move(text));
+      continue;
+    }
     if (to.kind != Node::Kind::string) {
       redirects.wrong(to, "a redirect leads to one name or URI; write " + name + " = \"...\"");
       continue;
@@ -130,8 +134,25 @@ Route route_from(Draft& draft, const Document& document, const Node& node, const
   return route;
 }
 
+/// A list of `rules` or `pinned` below [routes]. Names could be targets and so are only warned of; rules
+/// could not.
+bool is_misplaced(Draft& draft, Fields& routes, const std::string& name, const Node& node) {
+  const auto text = misplaced(name, "[routes]");
+  if (node.kind != Node::Kind::array || text.empty()) return false;
+  const auto has_blank = [](const Node& item) { return item.text.find(' ') != item.text.npos; };
+  const bool wrong = std::ranges::any_of(node.items, has_blank);
+  const auto place = routes.place_of_key(name, node);
+  if (wrong) {
+    draft.report.error(place, text);
+  } else {
+    draft.report.warning(place, text + ", if no route was meant");
+  }
+  return wrong;
+}
+
 void read_route(Draft& draft, const Document& document, Fields& routes, const std::string& name,
                 const Node& node) {
+  if (is_misplaced(draft, routes, name, node)) return;
   auto route = route_from(draft, document, node, name);
   if (node.kind == Node::Kind::array)
     for (const auto& item : node.items) route.targets.push_back(item.text);
@@ -203,6 +224,33 @@ void read_routing(Draft& draft, const Document& document, Fields& root) {
   for (const auto& [name, node] : fields.table().members) read_route(draft, document, fields, name, node);
 }
 
+namespace {
+/// Our own helper has the scheme, and so it is known what its listeners need.
+bool is_built_in(const Draft& draft, const std::string& scheme) {
+  const bool ours = scheme == "tcp" || scheme == "tls" || scheme == "udp";
+  const auto replaces = [&](const HelperSpec& helper) {
+    return std::ranges::find(helper.schemes, scheme) != helper.schemes.end() ||
+           (helper.name == scheme + "d" && !helper.exec.empty());
+  };
+  return ours && std::ranges::none_of(draft.config.helpers, replaces);
+}
+
+bool can_be_bound(Draft& draft, const ipc::Uri& uri, const Listen& listen, const Place& place) {
+  if (!is_built_in(draft, uri.scheme)) return true;
+  if (!uri.address && !uri.is_localhost())
+    draft.report.error(place, quoted(uri.host) +
+                                  " is a name, and a listener has an address; write one of this "
+                                  "host, localhost, or 0.0.0.0 or [::] for all");
+  else if (uri.scheme == "tls" && listen.profile.empty())
+    draft.report.error(place,
+                       "a tls listener needs a certificate or a key; write profile = \"NAME\" in its "
+                       "[[listen]], and a [tls.NAME]");
+  else
+    return true;
+  return false;
+}
+}  // namespace
+
 void add_listen(Draft& draft, Listen listen, const Place& place) {
   const auto uri = ipc::parse_uri(listen.uri);
   if (!uri) return draft.report.error(place, uri.error().text + "; a listener is SCHEME://ADDRESS:PORT");
@@ -219,6 +267,7 @@ void add_listen(Draft& draft, Listen listen, const Place& place) {
     return draft.report.error(place, ok.error().text + "; write the name of a service");
   if (listen.transit && !listen.service.empty())
     return draft.report.error(place, "transit is for hops, and a listener with a service is raw; remove one");
+  if (!can_be_bound(draft, *uri, listen, place)) return;
   const bool any_port = uri->port == std::uint16_t{0};
   if (!any_port && is_again(draft, draft.listen_places, listen.uri, "listener", place)) return;
   listen.at = place.at();

@@ -18,11 +18,10 @@ void resolve(Draft& draft, ParsedRule& rule, const Place& place) {
   }
 }
 
-/// The shell has put file names where a * stood: what then stands in the peer column is no selector.
-std::string with_star_hint(std::string text, const Place& place) {
-  const bool misread = text.find("is no scheme") != text.npos && text.find("did you mean") == text.npos;
-  if (place.source != nullptr || !misread) return text;
-  return text + "; if a * stood here, the shell replaced it by file names: quote the *";
+/// Where the shell has put a file's name in the place of a *, what stands in the peer column is no selector.
+std::string with_star_hint(std::string text, bool from_shell, bool in_peer) {
+  if (!from_shell || !in_peer) return text;
+  return text + "; if a * stood here, the shell replaced it by a file's name: quote the *";
 }
 }  // namespace
 
@@ -41,7 +40,9 @@ void add_rule(Draft& draft, std::string_view text, const Place& place) {
   auto rule = parse_rule(text, draft.schemes, &column);
   Place exact = place;
   exact.offset += column - 1;
-  if (!rule) return draft.report.error(exact, with_star_hint(std::move(rule.error().text), place));
+  if (!rule)
+    return draft.report.error(exact, with_star_hint(std::move(rule.error().text), place.source == nullptr,
+                                                    column - 1 > text.rfind(' ')));
   if (draft.rule_places.size() == most) return draft.report.error(place, "more than 2^24 rules; merge some");
   resolve(draft, *rule, place);
   rule->file = place.source != nullptr ? place.source->name() : "command line";

@@ -99,6 +99,11 @@ void add_argument_rule(Draft& draft, std::string_view action, const std::vector<
   add_rule(draft, std::string(action) + joined(words), place);
 }
 
+std::string_view name_of(Arguments::Item::Kind kind) {
+  constexpr std::array<std::string_view, 6> names{"allow", "deny", "audit", "redirect", "route", "listen"};
+  return names[static_cast<std::size_t>(kind)];
+}
+
 void add_argument(Draft& draft, const Arguments::Item& item, const Place& place) {
   using enum Arguments::Item::Kind;
   const auto& words = item.words;
@@ -129,6 +134,10 @@ void read_settings(Draft& draft, const Document& document, Fields& root) {
 }
 
 void read_arguments(Draft& draft, const Arguments& arguments) {
+  std::vector<std::string> shown;
+  for (const auto& item : arguments.items)
+    shown.push_back("--" + std::string(name_of(item.kind)) + joined(item.words));
+  draft.report.arguments(std::move(shown));
   for (std::size_t i = 0; i < arguments.items.size(); ++i)
     add_argument(draft, arguments.items[i], Place{.argument = i + 1});
 }

@@ -21,6 +21,8 @@ struct Draft {
   Report report{};
   Principals principals{};
   Strictness strictness;
+  /// Of [helpers.*].
+  bool looks_for_programs = false;
   std::vector<std::string> schemes{"tcp", "tls", "dtls", "udp", "unix"};  ///< and those of [helpers.*]
   RuleTable rules{};
   std::vector<Place> rule_places{};  ///< by number of the rule

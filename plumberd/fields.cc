@@ -89,9 +89,16 @@ Place Fields::place_of_key(std::string_view key, const Node& value) const {
 
 void Fields::finish() {
   for (const auto& [key, value] : table_.members)
-    if (std::ranges::find(known_, key) == known_.end())
-      report_.error(place_of_key(key, value),
-                    "unknown key " + quoted(key) + " in " + title_ + remedy_for(key, known_));
+    if (std::ranges::find(known_, key) == known_.end()) {
+      auto text = misplaced(key, title_);
+      if (text.empty()) text = "unknown key " + quoted(key) + " in " + title_ + remedy_for(key, known_);
+      report_.error(place_of_key(key, value), std::move(text));
+    }
+}
+
+std::string misplaced(std::string_view key, std::string_view table) {
+  if (key != "rules" && key != "pinned") return {};
+  return quoted(key) + " is part of " + std::string(table) + " here; move it before the first [table]";
 }
 
 std::optional<std::chrono::milliseconds> parse_duration(std::string_view text) {

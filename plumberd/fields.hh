@@ -39,6 +39,9 @@ class Fields {
   std::vector<std::string_view> known_{};
 };
 
+/// What to say of `key` in `table` where it is one of the keys that stand before every [table]; else empty.
+std::string misplaced(std::string_view key, std::string_view table);
+
 /// "250ms", "5s", "2m", "1h" to milliseconds: 1 ms to a day. Nothing for other text.
 std::optional<std::chrono::milliseconds> parse_duration(std::string_view text);
 

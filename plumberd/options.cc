@@ -2,7 +2,11 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <iostream>
+
+#include "ipc/name.hh"
+#include "plumberd/nearest.hh"
 
 namespace plumberd {
 namespace {
@@ -43,11 +47,25 @@ void add_items(CLI::App& app, Options& options) {
   add_item(app, options, "--listen", Kind::listen, 1, "URI", "accept connections of other hosts at URI");
 }
 
-/// A rule on the command line takes exactly three words. When the shell expanded a `*`, more of them stand
-/// there.
-std::string usage_hint(const std::string& what) {
-  const bool stray = what.find("were not expected") != what.npos;
-  return stray ? what + "\n(if a * was meant, the shell has expanded it: quote the *)" : what;
+std::string no_such_option(const CLI::App& app, const std::string& given) {
+  std::vector<std::string> names;
+  for (const auto* option : app.get_options())
+    for (const auto& name : option->get_lnames()) names.push_back("--" + name);
+  const std::vector<std::string_view> known(names.begin(), names.end());
+  const auto near = nearest(given.substr(0, given.find('=')), known);
+  return "there is no option " + ipc::printable(given, 64) +
+         (near.empty() ? "" : "; did you mean " + std::string(near) + "?");
+}
+
+/// An option takes exactly as many words as it says. When the shell expanded a `*`, more of them stand there.
+std::string what_is_wrong(const CLI::App& app, const CLI::ParseError& error) {
+  const auto left_over = app.remaining();
+  const auto option = std::ranges::find_if(left_over, [](const auto& word) { return word.starts_with('-'); });
+  if (option != left_over.end()) return no_such_option(app, *option);
+  if (left_over.empty()) return error.what();
+  std::string words;
+  for (const auto& word : left_over) words += " " + ipc::printable(word, 64);
+  return "not expected:" + words + "\n(if a * was meant, the shell has expanded it: quote the *)";
 }
 
 const std::map<std::string, LogLevel> levels{{"error", LogLevel::error},
@@ -85,7 +103,7 @@ std::expected<Options, int> parse_options(int argc, char** argv) {
   } catch (const CLI::Success& done) {
     return std::unexpected(app.exit(done));
   } catch (const CLI::ParseError& error) {
-    std::cerr << "plumberd: " << usage_hint(error.what()) << "\nTry plumberd --help\n";
+    std::cerr << "plumberd: " << what_is_wrong(app, error) << "\nTry plumberd --help\n";
     return std::unexpected(2);
   }
   return options;

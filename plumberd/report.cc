@@ -62,8 +62,11 @@ void Report::add(const Place& place, std::string text, bool warning) {
   auto& count = warning ? warnings_ : errors_;
   if (++count > most_reported) return;
   if (place.source == nullptr) {
-    diagnostics_.push_back(
-        {.file = "command line", .line = place.argument, .warning = warning, .text = std::move(text)});
+    diagnostics_.push_back({.file = "command line",
+                            .line = place.argument,
+                            .warning = warning,
+                            .text = std::move(text),
+                            .source = shown_argument(place.argument)});
     return;
   }
   const auto [line, column] = place.source->position(place.offset);
@@ -73,6 +76,11 @@ void Report::add(const Place& place, std::string text, bool warning) {
                           .warning = warning,
                           .text = std::move(text),
                           .source = part_shown(without_secrets(place.source->line(line)), column)});
+}
+
+std::string Report::shown_argument(std::size_t number) const {
+  if (number == 0 || number > arguments_.size()) return {};
+  return part_shown(without_secrets(arguments_[number - 1]), 0);
 }
 
 void Report::file_error(std::string_view file, std::string text) {

@@ -43,13 +43,17 @@ class Report {
   void warning(const Place& place, std::string text) { add(place, std::move(text), true); }
   /// An error of a file that has no line, such as one that cannot be read.
   void file_error(std::string_view file, std::string text);
+  /// The options as given, which are shown where one of them is wrong.
+  void arguments(std::vector<std::string> shown) { arguments_ = std::move(shown); }
   bool any_error() const { return errors_ != 0; }
   /// All of them: files in the order of reading, each from top to bottom.
   std::vector<Diagnostic> take();
 
  private:
   void add(const Place& place, std::string text, bool warning);
+  std::string shown_argument(std::size_t number) const;
   std::vector<Diagnostic> diagnostics_{};
+  std::vector<std::string> arguments_{};
   std::size_t errors_ = 0, warnings_ = 0;
 };
 

@@ -145,8 +145,8 @@ Parsed finish_value(Selector selector, std::string_view word, std::string_view r
 
 Parsed parse_value(const Word& word, std::string_view text, Direction direction) {
   if ((word.directions & bit(direction)) == 0)
-    return fault(0, "\"" + std::string(word.word) + ":\" means nothing in " +
-                        std::string(to_string(direction)) + " rules; it belongs to " +
+    return fault(0, "\"" + std::string(word.word) + ":\" means nothing in \"" +
+                        std::string(to_string(direction)) + "\" rules; it belongs to " +
                         std::string(word.where));
   const auto offset = std::min(word.word.size() + 1, text.size());
   const auto raw = text.substr(offset);
@@ -181,7 +181,9 @@ std::optional<std::string> take_network(Selector& selector, std::string_view tex
   if (!address) return quoted(text.substr(0, slash)) + " is no IP address; write it in full";
   const unsigned most = address->v6 ? 128 : 32;
   const auto bits = slash == text.size() ? most : number(text.substr(slash + 1), most);
-  if (!bits) return quoted(text) + " needs a prefix length of 0 to " + std::to_string(most);
+  if (!bits)
+    return quoted(text) + " needs a prefix length of 0 to " + std::to_string(most) +
+           "; correct what stands behind the /";
   const auto inner = ipc::embedded(*address);
   const bool is_6to4 = address->bytes[0] == 0x20;
   if (inner != *address && *bits >= (is_6to4 ? 16 : 96))
@@ -231,12 +233,21 @@ std::optional<std::size_t> host_end(std::string_view text) {
   return close + 1;
 }
 
+/// A URI where a peer is meant: its host and port, in the words of a selector.
+std::string as_peer(std::string_view scheme, std::string_view behind_slashes) {
+  const auto authority = behind_slashes.substr(0, behind_slashes.find('/'));
+  const auto host = authority.substr(authority.rfind('@') + 1);  // npos + 1 == 0
+  return std::string(scheme) + (host.empty() ? "" : ":" + ipc::printable(host, 64));
+}
+
 Parsed parse_endpoint(std::string_view scheme, std::string_view text, Direction direction) {
   Selector selector;
   selector.scheme = scheme;
   if (text.size() == scheme.size()) return selector;
   const auto offset = scheme.size() + 1;
   const auto rest = text.substr(offset);
+  if (rest.starts_with("//"))
+    return fault(offset, "a peer is no URI; write " + as_peer(scheme, rest.substr(2)));
   const auto end = host_end(rest);
   if (!end)
     return fault(offset, quoted(rest) + " is no HOST or HOST:PORT; IPv6 stands in brackets: [::1]:9000");
@@ -277,8 +288,8 @@ Parsed parse_selector(std::string_view text, Direction direction, const std::vec
   if (known != words.end()) return parse_value(*known, text, direction);
   if (std::ranges::find(schemes, word) == schemes.end()) return fault(0, unknown_word(word, schemes));
   if (direction != Direction::in && direction != Direction::out)
-    return fault(0, "SCHEME:HOST means nothing in " + std::string(to_string(direction)) +
-                        " rules; it belongs to in and out");
+    return fault(0, "SCHEME:HOST means nothing in \"" + std::string(to_string(direction)) +
+                        "\" rules; it belongs to in and out");
   return parse_endpoint(word, text, direction);
 }
 }  // namespace plumberd

@@ -2,6 +2,9 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
 
 #include "ipc/name.hh"
 #include "ipc/rundir.hh"
@@ -87,11 +90,25 @@ Result<Door::Incoming> Door::call(std::string_view method, std::string_view para
   return incoming;
 }
 
+namespace {
+/// A user's router without XDG_RUNTIME_DIR is where nobody looks unasked.
+Error with_place_of_own(Error error, const std::vector<std::string>& places) {
+  const auto own = "/tmp/ipc-" + std::to_string(::geteuid());
+  const bool was_asked = std::ranges::find(places, own) != places.end();
+  if (error.word == Word::no_router && !was_asked &&
+      Door::open(native_door(own), Deadline{Milliseconds{100}}))
+    error.text += "; yours is in " + own + ": set IPC_RUNDIR=" + own;
+  return error;
+}
+}  // namespace
+
 Router find_router(std::string_view given, const Deadline& deadline) {
   const auto places = client_rundirs(given);
   for (const auto& place : places) {
     auto door = Door::open(native_door(place), deadline);
-    if (door || &place == &places.back()) return {place, std::move(door)};
+    if (door) return {place, std::move(door)};
+    if (&place == &places.back())
+      return {place, std::unexpected(with_place_of_own(std::move(door).error(), places))};
   }
   return {places.back(), fail(Word::no_router, "no run directory")};
 }

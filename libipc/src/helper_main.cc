@@ -30,9 +30,10 @@ int usage(std::FILE* to, std::string_view name, std::string_view about, const Sc
   text += "plumberd starts this helper for URIs of the scheme " + schemes_of(scheme) +
           " and talks to it over the\n";
   text += std::string("SOCK_SEQPACKET socket whose number is in ") + variable +
-          " (docs/protocol.md, section 4).\n";
+          " (protocol.md, section 4, in share/doc/plumberd).\n";
   text += "It takes no arguments but --help and --version; settings come from plumberd.\n\n";
-  text += "To make a connection by hand, run plumberd and ask it: plumb connect tcp://HOST:PORT\n";
+  text += "To make a connection by hand, run plumberd and ask it: plumb connect " + scheme.schemes().front() +
+          "://HOST:PORT\n";
   say(to, text);
   return to == stdout ? 0 : exit_usage;
 }

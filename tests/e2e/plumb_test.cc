@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <thread>
 
 #include "tests/e2e/plumb_kit.hh"
@@ -46,6 +47,36 @@ Test(plumb, wrong_usage_is_status_2_in_words_and_in_json) {
     cr_assert_eq(json.status, 2);
     cr_assert_eq(json_of(json).root()["error"]["code"].string_or(""), "BAD_REQUEST");
   }
+}
+
+Test(plumb, an_unknown_word_is_named_with_the_nearest_that_is_known) {
+  const std::pair<std::vector<std::string>, const char*> table[] = {
+      {{"conect", "x"}, "there is no command \"conect\"; did you mean \"connect\"?"},
+      {{"frobnicate"}, "there is no command \"frobnicate\""},
+      {{"connect", "x", "--fdpas"}, "there is no option \"--fdpas\"; did you mean \"--fdpass\"?"},
+      {{"--jsn", "ls"}, "there is no option \"--jsn\"; did you mean \"--json\"?"}};
+  for (const auto& [args, expected] : table) {
+    const auto outcome = kit::run(plumb(args));
+    cr_assert_eq(outcome.status, 2);
+    cr_assert(has(outcome.error, expected), "%s", outcome.error.c_str());
+  }
+}
+
+Test(plumb, without_a_router_says_where_that_of_the_user_is) {
+  if (::geteuid() != 0) cr_skip("acts as another user: needs root");
+  const auto uid = 1'000'000U + static_cast<unsigned>(::getpid());
+  const auto own = "/tmp/ipc-" + std::to_string(uid);
+  const std::vector<std::string> env{"IPC_RUNDIR", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "HOME"};
+  kit::Process router{{.args = {kit::binary("plumberd")}, .env = env, .uid = uid, .directory = "/"}};
+  router.wait_for_error("ready in " + own);
+  auto command = plumb({"--rundir", "/nonexistent", "ls"});
+  command.uid = uid;
+  command.directory = "/";
+  const auto outcome = kit::run(command);
+  cr_assert_eq(router.stop(), 0);
+  std::filesystem::remove_all(own);
+  cr_assert_eq(outcome.status, 4);
+  cr_assert(has(outcome.error, "set IPC_RUNDIR=" + own), "%s", outcome.error.c_str());
 }
 
 Test(plumb, without_a_router_every_command_is_status_4) {

@@ -27,6 +27,23 @@ Host far_host(const std::string& peer = "tcp:127.0.0.1") {
 }
 }  // namespace
 
+Test(router, wrong_usage_names_the_option_or_what_the_shell_may_have_done) {
+  const auto said = [](std::vector<std::string> args) {
+    args.insert(args.begin(), kit::binary("plumberd"));
+    const auto outcome = kit::run({.args = std::move(args)});
+    cr_assert_eq(outcome.status, 2);
+    return outcome.error;
+  };
+  const auto mistyped = said({"--confg", "ok.toml"});
+  cr_assert(mistyped.find("no option --confg; did you mean --config?") != std::string::npos, "%s",
+            mistyped.c_str());
+  cr_assert(mistyped.find("quote") == std::string::npos, "%s", mistyped.c_str());
+  for (const auto* kind : {"--route", "--redirect", "--allow"}) {
+    const auto expanded = said({kind, "a", "b", "c", "d", "e", "f", "g", "h", "i", "j"});
+    cr_assert(expanded.find("quote the *") != std::string::npos, "%s", expanded.c_str());
+  }
+}
+
 Test(router, a_second_one_on_the_same_directory_is_refused_and_told_who_holds_it) {
   Host host;
   const auto second =

@@ -1,67 +1,10 @@
 // Loading: what configuration becomes, and what is wrong with it, all in one pass.
-#include <criterion/criterion.h>
 #include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
-
-#include "plumberd/config.hh"
 #include "plumberd/fields.hh"
+#include "tests/unit/config_kit.hh"
 
-using namespace plumberd;
-using Kind = Arguments::Item::Kind;
-
-namespace {
-Loaded loaded(std::string_view toml, const Arguments& arguments = {}, Strictness how = Strictness::check) {
-  return load_text(toml, "p.toml", arguments, how);
-}
-
-std::string printed(const Loaded& result) {
-  std::string text;
-  for (const auto& d : result.diagnostics) text += d.print() + "\n";
-  return text;
-}
-
-std::shared_ptr<Config> good(std::string_view toml, const Arguments& arguments = {}) {
-  auto result = loaded(toml, arguments);
-  cr_assert(result.config != nullptr, "%s", printed(result).c_str());
-  return result.config;
-}
-
-/// The configuration must be refused, and what is printed must contain all of `parts`.
-void refused(std::string_view toml, std::initializer_list<std::string_view> parts,
-             const Arguments& arguments = {}) {
-  const auto result = loaded(toml, arguments);
-  const auto text = printed(result);
-  cr_expect(result.config == nullptr, "accepted: %s", std::string(toml).c_str());
-  for (const auto part : parts)
-    cr_expect(text.find(part) != text.npos, "no \"%s\" in:\n%s", std::string(part).c_str(), text.c_str());
-}
-
-Arguments arguments(std::initializer_list<Arguments::Item> items) { return {.items = items}; }
-
-class Directory {
- public:
-  Directory() {
-    char name[] = "/tmp/plumberd-config-XXXXXX";
-    path_ = ::mkdtemp(name);
-  }
-  ~Directory() { std::filesystem::remove_all(path_); }
-  std::string write(const std::string& name, std::string_view text, mode_t mode = 0600) const {
-    const auto file = path_ + "/" + name;
-    std::filesystem::create_directories(std::filesystem::path(file).parent_path());
-    std::ofstream(file) << text;
-    ::chmod(file.c_str(), mode);
-    return file;
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-}  // namespace
+using namespace config_kit;
 
 Test(config, an_empty_file_is_the_defaults) {
   const auto config = good("");
@@ -297,6 +240,7 @@ Test(config, bad_values_are_refused_with_a_remedy) {
       "[[listen]]\nuri = "
       "'tcp://0.0.0.0:9000/x'\n[[listen]]\nuri='tcp://[::]:1'\n[[listen]]\nuri='tcp://[::]:1'",
       {"names a user or service", "listener \"tcp://[::]:1\" is given twice; the first, at p.toml:4"});
+  refused("[limits]\nconections = 1\n[x]\n", {"did you mean \"connections\"?", "unknown key \"x\""});
   refused("[tls.a]\ncertificate = '/x'\nversions = ['1.1']\npins = ['abc']\nverfy = 'full'",
           {"needs \"private_key\"", "\"1.1\" is no value of versions", "\"abc\" is no pin",
            "did you mean \"verify\"?"});
@@ -325,18 +269,6 @@ Test(config, tests_name_the_deciding_rule) {
       "[[test]]\ndirection='up'\n[[test]]\ndirection='out'\n[[test]]\ndirection='in'\nservice='x'\nexpect='"
       "deny'\nas='user:5'",
       {"needs a direction", "needs a service", "this [[test]] cannot be"});
-}
-
-Test(config, arguments_are_checked_like_the_file) {
-  refused("", {"command line:1: error: --allow takes three words", "quote the *"},
-          arguments({{Kind::allow, {"in", "a", "b", "c"}}}));
-  refused("", {"quote the *"}, arguments({{Kind::deny, {"in", "pong", "Makefile"}}}));
-  refused(
-      "", {"command line:2: error: a secret on the command line"},
-      arguments({{Kind::route, {"a", "tcp://h/a"}}, {Kind::route, {"b", "tls://me:0123456789abcdef@h/b"}}}));
-  refused("", {"is reserved"}, arguments({{Kind::redirect, {"plumberd", "x"}}}));
-  const auto text = printed(loaded("", arguments({{Kind::route, {"b", "tls://me:topsecret@h/b"}}})));
-  cr_assert(text.find("topsecret") == text.npos);
 }
 
 Test(config, what_is_given_twice_is_said) {

@@ -70,7 +70,7 @@ Test(rules, unix_paths_may_cover_a_subtree) {
 }
 
 Test(rules, selectors_belong_to_directions) {
-  expect_error("allow in * user:alice", 12, "means nothing in in rules");
+  expect_error("allow in * user:alice", 12, "means nothing in \"in\" rules");
   expect_error("allow in * as:k", 12, "belongs to out");
   expect_error("allow out * cert:a.example", 13, "belongs to in");
   expect_error("allow out * psk:a", 13, "belongs to in");
@@ -120,7 +120,10 @@ Test(rules, malformed_endpoints_are_refused) {
   expect_error("allow out * tcp:127.1", 17, "plain dotted quad");
   expect_error("allow out * tcp:0x7f.1", 17, "plain dotted quad");
   expect_error("allow out * tcp:2130706433", 17, "plain dotted quad");
-  expect_error("allow out * tcp:10.0.0.0/33", 17, "prefix length of 0 to 32");
+  expect_error("allow out * tcp:10.0.0.0/33", 17, "prefix length of 0 to 32; correct");
+  expect_error("allow out * tcp://h:80", 17, "a peer is no URI; write tcp:h:80");
+  expect_error("allow out * tls://me:secret@[::1]:80/web", 17, "write tls:[::1]:80");
+  expect_error("allow out * tcp://", 17, "write tcp");
   expect_error("allow out * tcp:::1", 17, "brackets");
   expect_error("allow out * tcp:[::1", 17, "brackets");
   expect_error("allow out * tcp:[10.0.0.1]", 17, "brackets are for IPv6");
