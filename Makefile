@@ -200,6 +200,8 @@ lint:
 
 .PHONY: install uninstall
 libexec := $(DESTDIR)$(PREFIX)/libexec/plumberd
+unit    := $(DESTDIR)$(PREFIX)/lib/systemd/system/plumberd.service
+pc      := $(DESTDIR)$(PREFIX)/lib/pkgconfig/libipc.pc
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/ipc $(libexec)
 	install -m 755 $(bin)/plumberd $(bin)/plumb $(DESTDIR)$(PREFIX)/bin
@@ -210,14 +212,20 @@ install: all
 	for page in docs/man/*.[1-8]; do \
 	  install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; done
 	install -D -m 644 tools/completion/plumb.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/plumb
-	install -d $(DESTDIR)$(PREFIX)/share/doc/plumberd/examples
+	install -d $(DESTDIR)$(PREFIX)/share/doc/plumberd/examples $(dir $(unit)) $(dir $(pc))
+	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/plumberd
 	install -m 644 config/*.toml $(DESTDIR)$(PREFIX)/share/doc/plumberd/examples
+	sed 's|/usr/local|$(PREFIX)|' config/plumberd.service >$(unit)
+	sed 's|/usr/local|$(PREFIX)|; s|^Version:.*|Version: $(version)|' libipc/libipc.pc >$(pc)
+	chmod 644 $(unit) $(pc)
+	$(if $(DESTDIR),,@if test $$(id -u) = 0; then ldconfig; else \
+	  echo "libipc.so is found in $(PREFIX)/lib after ldconfig, or with LD_LIBRARY_PATH"; fi)
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/plumberd $(DESTDIR)$(PREFIX)/bin/plumb $(DESTDIR)$(PREFIX)/lib/libipc.a $(DESTDIR)$(PREFIX)/lib/libipc.so
 	rm -rf $(libexec) $(DESTDIR)$(PREFIX)/include/ipc $(DESTDIR)$(PREFIX)/share/doc/plumberd
 	rm -f $(foreach page,$(wildcard docs/man/*.[1-8]),$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
-	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/plumb
+	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/plumb $(unit) $(pc)
 
 .PHONY: clean dist help
 clean:
@@ -240,7 +248,7 @@ help:
 	@echo "  bench      ratios against peers and floors: only=dial,... quick=1 (docs/benchmarks.md)"
 	@echo "  bench-judge  time of one verdict and of loading with 10, 1,000 and 100,000 rules"
 	@echo "  fuzz-NAME  fuzz one decoder with libFuzzer until interrupted: $(patsubst tests/fuzz/%.cc,%,$(wildcard tests/fuzz/*.cc))"
-	@echo "  install    into PREFIX: programs, helpers in libexec/plumberd, libipc, headers, man pages"
+	@echo "  install    into PREFIX: programs, helpers in libexec/plumberd, libipc, headers, man pages, a systemd unit"
 	@echo "  uninstall  takes away what install put there"
 	@echo "  clean      removes build/ and dist/"
 	@echo "  dist       a source archive of HEAD in dist/"
