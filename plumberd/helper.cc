@@ -269,6 +269,7 @@ void Helper::on_notification(ipc::Channel::Incoming incoming) {
   if (method == "hello") return on_hello(incoming.message);
   if (method == "log") return say(params);
   if (method == "relayed") return count_relayed(params);
+  if (method == "void") return hooks_.on_void(std::string(params["token"].string_or("")));
   if (method != "deliver") return;
   auto connection = dialled(incoming, params, true);
   if (!connection) return log_.warn(spec_.name + ": deliver: " + connection.error().text);

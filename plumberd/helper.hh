@@ -93,6 +93,8 @@ class Helper {
   struct Hooks {
     std::function<void(Inbound, std::function<void(ipc::Result<Admission>)>)> on_accepted;
     std::function<void(Delivery)> on_deliver;
+    /// What was admitted with this token will not be delivered.
+    std::function<void(const std::string& token)> on_void;
     /// More bytes were relayed by the helper `name`.
     std::function<void(const std::string& name, Relayed more)> on_relayed;
   };

@@ -24,6 +24,8 @@ class Admissions {
   void admit(Inbound inbound, Answer answer);
   /// The helper wrote its OK: the socket goes to the service that the token reserved.
   void deliver(Delivery delivery);
+  /// It will not be delivered: the helper says so, or its time is over.
+  void expire(const std::string& token);
   std::size_t reserved() const { return tokens_.size(); }
 
  private:
@@ -49,7 +51,6 @@ class Admissions {
   ipc::Result<> check_relays(const Entry& entry) const;
   void refuse(Entry& entry, ipc::Error error);
   void refuse(Entry& entry, ipc::Error error, ipc::Error told);
-  void expire(const std::string& token);
   std::string new_token();
   Router& router_;
   std::unordered_map<std::string, Reservation> tokens_;

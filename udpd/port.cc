@@ -178,7 +178,11 @@ void Port::greet(const Arrival& arrival, const HopDatagram& datagram) {
     if (!said->empty()) say(back, Kind::answer, datagram.nonce, {}, *said);
     return;
   }
-  if (flow != nullptr) drop(arrival.peer);  // it began anew from the same port
+  if (flow != nullptr) {  // it began anew from the same port
+    // The router's word is awaited, so that no place is kept there without us knowing: the hello comes again.
+    if (flow->stage == Flow::Stage::asking) return;
+    drop(arrival.peer);
+  }
   auto hop = decode_hello(datagram.frame);
   const auto room = hop ? has_room(arrival.peer) : ipc::Result<>{std::unexpected(hop.error())};
   if (!room) return say(back, Kind::answer, datagram.nonce, {}, refusal_frame(room.error()));

@@ -49,7 +49,7 @@ class Port {
   /// What one network has of `flows_`.
   struct Share {
     std::size_t flows = 0;
-    std::size_t asking = 0;
+    std::size_t pending = 0;  ///< asking or answered: the router may keep a place for them
   };
   struct HopKey {
     Peer peer{};
@@ -109,7 +109,7 @@ class Port {
   Memory<Peer, bool, PeerHash> recent_;
   std::uint64_t read_ = 0;  ///< datagrams
   bool is_taking_ = false;  ///< those that were read last; more of any flow's may be among them
-  std::size_t asking_ = 0;
+  std::size_t pending_ = 0;
   std::vector<Peer> draining_;
   ipc::Poll poll_;
 };

@@ -15,8 +15,9 @@ namespace {
 constexpr ipc::Milliseconds admission_time{10'000};
 /// How long `done` may take; it may be lost.
 constexpr ipc::Milliseconds linger_time{1000};
-/// Questions to the router at a time: what comes beyond waits for its own retransmission.
-constexpr std::size_t most_asking = 1024, most_asking_per_prefix = 256;
+/// Flows at a time of which the router decides, or for which it keeps a place: none for a network that takes
+/// all the others'.
+constexpr std::size_t most_pending = 1024, most_pending_per_prefix = 256;
 /// `deliver` is one message of 64 KiB, of which base64 takes a third.
 constexpr std::size_t most_early_bytes = 44'000;
 /// What waits for the router or for `done`: beyond it datagrams are lost, as in any full queue.
@@ -34,7 +35,7 @@ ipc::Result<> Port::has_room(const Peer& peer) {
     return census_->total() + flows_.size() >= limits_.flows ||
            census_->of_prefix(peer.address) + here.flows >= limits_.flows_per_prefix;
   };
-  if (asking_ >= most_asking || here.asking >= most_asking_per_prefix)
+  if (pending_ >= most_pending || here.pending >= most_pending_per_prefix)
     return busy("too many flows are being accepted");
   if (is_full()) census_->look_again(now());
   if (is_full()) return busy("there are too many flows on this port, or from this network");
@@ -43,11 +44,11 @@ ipc::Result<> Port::has_room(const Peer& peer) {
 
 void Port::count(const Flow& flow, int change) {
   const auto step = static_cast<std::size_t>(change);  // -1 wraps, and so does the sum
-  const bool is_asking = flow.stage == Flow::Stage::asking;
+  const bool is_pending = flow.stage == Flow::Stage::asking || flow.stage == Flow::Stage::answered;
   auto& share = by_prefix_[prefix_of(flow.peer.address)];
   share.flows += step;
-  if (is_asking) share.asking += step;
-  if (is_asking) asking_ += step;
+  if (is_pending) share.pending += step;
+  if (is_pending) pending_ += step;
   if (share.flows == 0) by_prefix_.erase(prefix_of(flow.peer.address));
 }
 
@@ -57,11 +58,12 @@ void Port::enter(Flow& flow, Flow::Stage stage) {
   count(flow, 1);
 }
 
-/// Whatever waits for it is told by its absence: the service's socket closes, the question is forgotten.
+/// Whatever waits for it is told: the service's socket closes, the router keeps no place for it.
 void Port::drop(const Peer& peer) {
   const auto found = flows_.find(peer);
   if (found == flows_.end()) return;
   count(*found->second, -1);
+  if (const auto& token = found->second->admission.token; !token.empty()) helper_.give_up(token);
   flows_.erase(found);
 }
 
@@ -169,7 +171,7 @@ void Port::deliver_drained(bool all) {
 }
 
 void Port::deliver(Flow& flow) {
-  helper_.deliver(flow.admission.token, std::move(flow.socket), "direct", flow.early);
+  helper_.deliver(std::exchange(flow.admission.token, {}), std::move(flow.socket), "direct", flow.early);
   if (is_raw()) recent_.put(flow.peer, false, now());
   drop(flow.peer);
 }
@@ -186,7 +188,7 @@ ipc::Result<> Port::relay(Flow& flow) {
   if (!flow.admission.relays) {
     auto pair = TRY(ipc::socket_pair(SOCK_DGRAM));
     TRY(ipc::set_blocking(pair.second.borrow(), true));
-    helper_.deliver(flow.admission.token, std::move(pair.second), "relay");
+    helper_.deliver(std::exchange(flow.admission.token, {}), std::move(pair.second), "relay");
     service = std::move(pair.first);
   }
   flow.relay = TRY(RelayedFlow::open(helper_, std::move(service), flow.hop.framing, limits_.idle));

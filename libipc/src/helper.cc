@@ -245,6 +245,12 @@ void Helper::deliver(const std::string& token, Fd fd, std::string_view path,
   channel_->notify("deliver", params, std::span{&raw, 1});
 }
 
+void Helper::give_up(const std::string& token) {
+  std::string params;
+  JsonWriter{params}.object().key("token").raw(token).end();
+  channel_->notify("void", params);
+}
+
 void Helper::log(std::string_view level, std::string_view message) {
   const auto earned = (loop_.now() - log_since_) / log_interval;
   log_since_ += earned * log_interval;

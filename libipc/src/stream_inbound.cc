@@ -80,7 +80,9 @@ void Inbound::on_admitted(Result<Admission> admission) {
   const bool raw = !listener_.request().service.empty();
   const auto ok = hop_ok();
   // Eight bytes into a fresh connection: what does not take them at once is gone.
-  if (!raw && stream_->write(ok).size != ok.size()) return drop();
+  const bool gone = !raw && stream_->write(ok).size != ok.size();
+  if (gone && !admission->relays) helper_.give_up(admission->token);
+  if (gone) return drop();
   hand_over(std::move(*admission));
 }
 
@@ -99,6 +101,7 @@ void Inbound::hand_over(Admission admission) {
   auto handover = scheme_.hand_over(helper_, std::move(stream_), admission.ktls);
   if (handover) {
     helper_.deliver(admission.token, std::move(handover->fd), handover->path);
+    helper_.give_up(admission.token);
   } else {
     helper_.log("error", listener_.uri() + ": " + handover.error().text);
   }

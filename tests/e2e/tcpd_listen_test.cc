@@ -102,6 +102,18 @@ Test(tcpd_listen, a_refusal_of_the_router_becomes_the_hops_answer) {
   cr_assert(is_at_end(client.borrow()));
 }
 
+Test(tcpd_listen, the_router_is_told_of_a_peer_that_went_away_while_it_decided) {
+  ScriptedRouter router{"tcpd"};
+  auto client = connect_tcp(router.listen_port("tcp://127.0.0.1:0"));
+  send_all(client.borrow(), hop_frame("pong"));
+  const auto question = router.expect("accepted");
+  const linger at_once{.l_onoff = 1, .l_linger = 0};
+  cr_assert_eq(::setsockopt(client.borrow(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
+  client = {};  // a reset
+  router.answer(question, delivered);
+  cr_assert(router.expect("void").message->params["token"].string_or("") == "t1");
+}
+
 Test(tcpd_listen, what_is_no_hop_is_refused_without_asking_the_router) {
   ScriptedRouter router{"tcpd"};
   const auto port = router.listen_port("tcp://127.0.0.1:0");

@@ -13,6 +13,11 @@ bool is_asked(ScriptedRouter& router, Milliseconds within = soon) {
   return is_readable(router.wire().borrow(), within);
 }
 
+/// The token of the flow that udpd gives up next.
+std::string given_up(ScriptedRouter& router) {
+  return std::string{router.expect("void").message->params["token"].string_or("")};
+}
+
 /// A hop up to its OK.
 struct Answered {
   ScriptedRouter router{"udpd"};
@@ -125,7 +130,63 @@ Test(udpd_hostile, gone_ends_a_flow_that_has_not_begun) {
     send_datagram(flow.peer.borrow(), hop_word(Kind::gone, 1, flow.cookie));
     wait_until_read(flow.port);
     if (!flow.is_in_time()) continue;
+    cr_assert(given_up(flow.router) == "1");
     cr_assert_not(is_asked(flow.router, Milliseconds{1300}));  // longer than a lost `done` is waited for
+    return;
+  }
+}
+
+Test(udpd_hostile, a_hop_begun_anew_from_the_same_port_gives_the_place_of_the_last_one_back) {
+  for (;;) {
+    Answered flow;
+    greet(flow.peer.borrow(), "pong", 2);
+    cr_assert(is_asked(flow.router, patience));
+    if (!flow.is_in_time()) continue;
+    cr_assert(given_up(flow.router) == "1");
+    admit(flow.router, "2");
+    cr_assert_eq(receive_hop(flow.peer.borrow()).word.nonce[0], 2);
+    return;
+  }
+}
+
+Test(udpd_hostile, a_hop_begun_anew_before_the_routers_word_waits_for_it) {
+  ScriptedRouter router{"udpd"};
+  const auto port = router.listen_port("udp://127.0.0.1:0");
+  const auto peer = udp_to(port);
+  greet(peer.borrow(), "pong", 1);
+  const auto question = router.expect("accepted");
+  const auto cookie = greet(peer.borrow(), "pong", 2);
+  wait_until_read(port);
+  cr_assert_not(is_asked(router, Milliseconds{0}));
+  router.wire().refuse(question, {.word = ipc::Word::denied, .text = "no"});
+  cr_assert_eq(receive_hop(peer.borrow()).word.nonce[0], 1);
+  send_datagram(peer.borrow(), hello("pong", 2, cookie));
+  admit(router);
+  cr_assert_eq(receive_hop(peer.borrow()).word.nonce[0], 2);
+}
+
+Test(udpd_hostile, one_network_does_not_take_all_places_at_the_router) {
+  constexpr int most = 256;
+  for (;;) {
+    ScriptedRouter router{"udpd"};
+    const auto port = router.listen_port("udp://127.0.0.1:0");
+    std::vector<ipc::Fd> peers;
+    std::vector<Wire::Datagram> questions;
+    for (int i = 0; i < most; ++i) {
+      peers.push_back(udp_to(port));
+      greet(peers.back().borrow(), "pong", 1);
+      questions.push_back(router.expect("accepted"));
+    }
+    const Deadline second{Milliseconds{900}};  // as for Answered
+    for (const auto& question : questions) router.answer(question, R"({"token":"1","mode":"deliver"})");
+    cr_assert(receive_hop(peers.back().borrow()).word.frame == ipc::hop_ok());
+    const auto near = udp_to(port), far = udp_to(port, "127.0.0.1", "127.0.1.1");
+    greet(near.borrow(), "pong", 1);
+    greet(far.borrow(), "pong", 1);
+    const auto peer = router.expect("accepted").message->params["labels"].labels().at("peer.address");
+    if (second.passed()) continue;
+    cr_assert_eq(peer, "127.0.1.1");
+    cr_assert(receive_hop(near.borrow()).word.frame.find("BUSY: ") != std::string_view::npos);
     return;
   }
 }

@@ -102,6 +102,18 @@ Test(udpd_router, what_the_far_rules_deny_is_said_in_the_hop) {
   cr_assert(answer.message->failure.far);
 }
 
+Test(udpd_router, a_peer_that_hops_and_hops_and_never_begins_takes_no_place_from_others) {
+  const Host far{{"--listen", "udp://127.0.0.1:0", "--allow", "in", "pong", "udp:127.0.0.1"},
+                 "[limits]\npending_requests = 2\n"};
+  Offer offer{far, "pong"};
+  const auto peer = udp_to(far.port());
+  for (unsigned char hop = 1; hop <= 20; ++hop) {
+    greet(peer.borrow(), "pong", hop);
+    const auto answer = receive_hop(peer.borrow());
+    cr_assert(answer.word.frame == ipc::hop_ok(), "hop %d: %s", hop, answer.bytes.c_str());
+  }
+}
+
 Test(udpd_router, a_raw_peers_first_datagrams_come_with_its_socket) {
   const Host host{{"--allow", "in", "dns", "udp:127.0.0.0/8"},
                   "[[listen]]\nuri = \"udp://127.0.0.1:0\"\nservice = \"dns\"\n"};

@@ -145,6 +145,8 @@ class Helper {
   /// socket existed.
   void deliver(const std::string& token, Fd fd, std::string_view path = "direct",
                const std::vector<std::string>& first = {});
+  /// The peer of an admitted connection went away: nothing need be kept for it any longer.
+  void give_up(const std::string& token);
   /// Carries between the two until both ends are done; outlives the channel. `a` is the network's side.
   /// `service`: whom it was admitted to, counted for the router's limit.
   void relay(std::unique_ptr<Stream> a, std::unique_ptr<Stream> b, RelayOptions options,
