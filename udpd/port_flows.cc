@@ -192,6 +192,7 @@ ipc::Result<> Port::relay(Flow& flow) {
     service = std::move(pair.first);
   }
   flow.relay = TRY(RelayedFlow::open(helper_, std::move(service), flow.hop.framing, limits_.idle));
+  flow.relay->keep(std::move(flow.admission.counted));
   enter(flow, Flow::Stage::relayed);
   flow.relay->start(outlet_of(flow), [this, peer = flow.peer] { drop(peer); });
   for (const std::string_view datagram : std::exchange(flow.early, {})) flow.relay->push({&datagram, 1});

@@ -18,6 +18,8 @@ class RelayedFlow {
   static ipc::Result<std::unique_ptr<RelayedFlow>> open(ipc::Helper& helper, ipc::Fd service,
                                                         ipc::Framing framing, ipc::Milliseconds idle);
   RelayedFlow(const RelayedFlow&) = delete;
+  /// Keeps what counts it as a relay to its service.
+  void keep(std::shared_ptr<void> counted) { counted_ = std::move(counted); }
   /// Carries from now on: the service's datagrams leave through `outlet`.
   void start(Outlet outlet, OnEnd on_end);
   /// What came from the peer. False: the service is gone, and nobody is told by `on_end`.
@@ -39,6 +41,7 @@ class RelayedFlow {
   void end();
 
   ipc::Helper& helper_;
+  std::shared_ptr<void> counted_;
   ipc::Carried* carried_ = nullptr;  ///< null: a relay behind this flow counts
   ipc::Fd service_;
   ipc::Fd own_;

@@ -188,20 +188,24 @@ Result<> Helper::begin_relay(Channel::Incoming& incoming) {
 }
 
 void Helper::relay(std::unique_ptr<Stream> a, std::unique_ptr<Stream> b, RelayOptions options,
-                   std::string service) {
+                   std::shared_ptr<void> counted) {
   const auto number = next_relay_++;
-  if (!service.empty()) ++relays_to_[service];
-  const auto done = [this, number, service = std::move(service)](const RelayOutcome& outcome) {
-    if (outcome.end == RelayOutcome::End::idle)
-      log("info",
-          "a relay" + (service.empty() ? "" : " to " + service) + " was cut: it was idle for too long");
+  const auto done = [this, number, counted = std::move(counted)](const RelayOutcome& outcome) {
+    if (outcome.end == RelayOutcome::End::idle) log("info", "a relay was cut: it was idle for too long");
     relays_.erase(number);
-    if (const auto of_service = relays_to_.find(service); of_service != relays_to_.end())
-      if (--of_service->second == 0) relays_to_.erase(of_service);
     stop_if_done();
   };
   options.carried = &carried_;
   relays_.emplace(number, std::make_unique<Relay>(loop_, std::move(a), std::move(b), options, done));
+}
+
+/// Relays to `service` are one more as long as the result exists.
+std::shared_ptr<void> Helper::count_relay(const std::string& service) {
+  ++(*relays_to_)[service];
+  return {relays_to_.get(), [counts = relays_to_, service](void*) {
+            const auto found = counts->find(service);
+            if (--found->second == 0) counts->erase(found);
+          }};
 }
 
 Question Helper::judge(const DialRequest& request, const std::vector<Address>& addresses,
@@ -220,12 +224,15 @@ Question Helper::ask_admission(const Arrival& arrival, Milliseconds deadline, On
   writer.object().key("listen").raw(arrival.listen).add("service", arrival.hop.service);
   writer.key("labels").raw(arrival.labels).add("hops", std::int64_t{arrival.hop.hops});
   writer.add("framing", to_string(arrival.hop.framing));
-  if (const auto relays = relays_to_.find(arrival.hop.service); relays != relays_to_.end())
+  if (const auto relays = relays_to_->find(arrival.hop.service); relays != relays_to_->end())
     writer.add("relays", static_cast<std::int64_t>(relays->second));
   if (!arrival.hop.claims.empty()) writer.key("claims").raw(arrival.hop.claims);
   writer.end();
-  auto tell = [on_admitted = std::move(on_admitted)](Result<Channel::Incoming> answer) {
-    on_admitted(admission_of(std::move(answer)));
+  auto tell = [this, service = arrival.hop.service,
+               on_admitted = std::move(on_admitted)](Result<Channel::Incoming> answer) {
+    auto admission = admission_of(std::move(answer));
+    if (admission && admission->relays) admission->counted = count_relay(service);
+    on_admitted(std::move(admission));
   };
   return {*channel_, channel_->call("accepted", params, {}, deadline, std::move(tell))};
 }

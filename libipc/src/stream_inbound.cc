@@ -67,7 +67,6 @@ void Inbound::ask(Hop hop) {
   poll_.stop();
   deadline_.stop();
   framing_ = hop.framing;
-  service_ = hop.service;
   const Arrival arrival{.listen = listener_.request().id,
                         .hop = std::move(hop),
                         .labels = labels_text(listener_.request().uri.scheme, ends_, labels_)};
@@ -92,7 +91,7 @@ void Inbound::hand_over(Admission admission) {
     auto carrier = scheme_.carrier(helper_, std::move(stream_));
     if (carrier) {
       helper_.relay(std::move(*carrier), socket_stream(std::move(admission.service)), options,
-                    std::move(service_));
+                    std::move(admission.counted));
     } else {
       helper_.log("error", listener_.uri() + ": " + carrier.error().text);
     }
@@ -101,8 +100,8 @@ void Inbound::hand_over(Admission admission) {
   auto handover = scheme_.hand_over(helper_, std::move(stream_), admission.ktls);
   if (handover) {
     helper_.deliver(admission.token, std::move(handover->fd), handover->path);
-    helper_.give_up(admission.token);
   } else {
+    helper_.give_up(admission.token);
     helper_.log("error", listener_.uri() + ": " + handover.error().text);
   }
   drop();

@@ -79,7 +79,6 @@ class Inbound {
   std::unique_ptr<Setup> setup_;
   HopReader reader_;
   Framing framing_ = Framing::bytes;
-  std::string service_;  ///< asked for
   Question question_;
   Poll poll_;
   Timer deadline_;

@@ -103,14 +103,17 @@ Test(limits, client_that_asks_and_asks_does_not_keep_others_from_dialling) {
   cr_assert_lt(answered, std::size_t{sessions * questions}, "the dials had to wait for all of it");
 }
 
-Test(limits, relays_to_one_service_are_bounded_and_its_end_makes_room) {
-  const Host far{{"--listen", "tcp://127.0.0.1:0", "--allow", "in", "*", "tcp:127.0.0.1"},
+namespace {
+void expect_bounded_relays(const std::string& scheme) {
+  const auto place = scheme + "://127.0.0.1:";
+  const Host far{{"--listen", place + "0", "--allow", "in", "*", scheme + ":127.0.0.1"},
                  limit("connections", 3)},
       near;
   const auto pong = kit::listen_unix(far / "pong"), other = kit::listen_unix(far / "other");
   auto client = near.door();
   const auto dial = [&](const std::string& service) {
-    return client.call("connect", ask(service, service + " " + far.uri(service)));
+    const auto uri = place + std::to_string(far.port()) + "/" + service;
+    return client.call("connect", ask(service, service + " " + uri));
   };
   std::vector<ipc::Fd> held;
   for (int i = 0; i < 3; ++i) held.push_back(dial("pong").take_fd());
@@ -121,6 +124,11 @@ Test(limits, relays_to_one_service_are_bounded_and_its_end_makes_room) {
   held.pop_back();
   for (int i = 0; i < 3; ++i) cr_assert(kit::accept_from(pong));
   cr_assert(kit::eventually([&] { return dial("pong").word().empty(); }));
+}
+}  // namespace
+
+Test(limits, relays_to_one_service_are_bounded_and_its_end_makes_room) {
+  for (const auto* scheme : {"tcp", "udp"}) expect_bounded_relays(scheme);
 }
 
 Test(limits, connections_of_other_hosts_under_way_are_bounded_by_service) {

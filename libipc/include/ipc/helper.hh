@@ -70,8 +70,9 @@ struct Arrival {
 struct Admission {
   std::string token{};  ///< JSON text
   bool relays = false;
-  Fd service{};       ///< when it relays: the service's socket
-  bool ktls = false;  ///< the service may be given a socket of path "ktls"
+  Fd service{};                     ///< when it relays: the service's socket
+  std::shared_ptr<void> counted{};  ///< then: it counts as a relay to the service as long as this exists
+  bool ktls = false;                ///< the service may be given a socket of path "ktls"
 };
 
 class Helper;
@@ -148,9 +149,9 @@ class Helper {
   /// The peer of an admitted connection went away: nothing need be kept for it any longer.
   void give_up(const std::string& token);
   /// Carries between the two until both ends are done; outlives the channel. `a` is the network's side.
-  /// `service`: whom it was admitted to, counted for the router's limit.
+  /// `counted`: of its admission.
   void relay(std::unique_ptr<Stream> a, std::unique_ptr<Stream> b, RelayOptions options,
-             std::string service = {});
+             std::shared_ptr<void> counted = {});
   /// `level`: "error", "warn", "info", "debug". At most 100 lines at once and ten a second: peers cause them.
   void log(std::string_view level, std::string_view message);
   bool is_ending() const { return is_ending_; }
@@ -171,6 +172,7 @@ class Helper {
   void on_cancel(JsonView params);
   void on_relay(Channel::Incoming incoming);
   Result<> begin_relay(Channel::Incoming& incoming);
+  std::shared_ptr<void> count_relay(const std::string& service);
   void tell_carried();
   void stop_if_done();
 
@@ -180,7 +182,8 @@ class Helper {
   std::unique_ptr<Channel> channel_;
   Carried carried_;
   std::unordered_map<std::uint64_t, std::unique_ptr<Relay>> relays_;
-  std::unordered_map<std::string, std::size_t> relays_to_;  ///< of those that were admitted, by service
+  using Counts = std::unordered_map<std::string, std::size_t>;
+  std::shared_ptr<Counts> relays_to_ = std::make_shared<Counts>();  ///< that were admitted, by service
   std::unordered_map<std::string, std::unique_ptr<Listener>> listeners_;
   std::unordered_map<std::string, std::unique_ptr<Dial>> dials_;
   std::uint64_t next_relay_ = 0;
