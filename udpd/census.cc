@@ -82,8 +82,11 @@ bool is_shared(const Peer& at) {
 bool is_connected(const Peer& local, const Peer& peer) {
   bool found = false;
   each_socket(local.address.v6, local.port, [&](const inet_diag_msg& socket) {
-    found = found || (socket.idiag_state == TCP_ESTABLISHED && ntohs(socket.id.idiag_dport) == peer.port &&
-                      address_in(socket.id.idiag_dst, peer.address.v6) == peer.address);
+    const bool is_local = address_in(socket.id.idiag_src, local.address.v6) == local.address;
+    const bool is_peer = ntohs(socket.id.idiag_dport) == peer.port &&
+                         address_in(socket.id.idiag_dst, peer.address.v6) == peer.address &&
+                         (peer.scope == 0 || socket.id.idiag_if == peer.scope);
+    found = found || (socket.idiag_state == TCP_ESTABLISHED && is_local && is_peer);
   });
   return found;
 }

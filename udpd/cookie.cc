@@ -47,6 +47,7 @@ Cookie CookieJar::of_epoch(std::uint64_t epoch, const Peer& peer, const Nonce& n
   append(facts, peer.address.v6);
   append(facts, peer.address.bytes);
   append(facts, peer.port);
+  append(facts, peer.scope);
   append(facts, nonce);
   facts += frame;
   std::array<unsigned char, 16> digest{};

@@ -81,8 +81,14 @@ std::size_t put_source(const ipc::Address& from, char* control) {
   return CMSG_SPACE(sizeof info);
 }
 
-/// Sends all of them; what a full queue or a too small path refuses is lost, alone. Other errors are the
-/// result.
+/// What is wrong with the socket, or with the one that it is connected to. Everything else is about one
+/// datagram: too large, to where no route leads, refused by a firewall, ...
+bool is_of_socket(int code) {
+  constexpr std::array of_socket{EAGAIN, ENOBUFS, ENOMEM, ECONNREFUSED, ECONNRESET, EPIPE, ENOTCONN, EBADF};
+  return std::ranges::find(of_socket, code) != of_socket.end();
+}
+
+/// Sends all of them; what is refused for its own sake is lost, alone. Other errors are the result.
 int send_each(int socket, std::span<mmsghdr> headers) {
   std::size_t done = 0;
   while (done < headers.size()) {
@@ -90,7 +96,7 @@ int send_each(int socket, std::span<mmsghdr> headers) {
     const int sent = ::sendmmsg(socket, headers.data() + done, left, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent > 0) done += static_cast<std::size_t>(sent);
     if (sent > 0 || errno == EINTR) continue;
-    if (errno != EMSGSIZE && errno != EPERM) return errno;
+    if (is_of_socket(errno)) return errno;
     ++done;
   }
   return 0;
@@ -105,10 +111,9 @@ Batch receive(int socket) {
   if (count < 0) return {.code = errno == EAGAIN ? 0 : errno};
   for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
     auto& header = all.headers[i].msg_hdr;
-    const auto from = header.msg_namelen > 0
-                          ? ipc::from_sockaddr(reinterpret_cast<const sockaddr*>(&all.names[i]))
-                          : std::nullopt;
-    all.arrivals[i] = {.peer = from ? Peer{from->first, from->second} : Peer{},
+    const auto from = header.msg_namelen > 0 ? from_sockaddr(reinterpret_cast<const sockaddr*>(&all.names[i]))
+                                             : std::nullopt;
+    all.arrivals[i] = {.peer = from.value_or(Peer{}),
                        .local = sent_to(header),
                        .bytes = {all.bytes[i].data(), all.headers[i].msg_len}};
     all.reset(i);
@@ -121,7 +126,7 @@ void send(const Outlet& outlet, std::span<const std::string_view> datagrams) {
   std::array<iovec, batch_size> parts;
   sockaddr_storage name;
   alignas(cmsghdr) std::array<char, control_room> control{};
-  const socklen_t named = outlet.to ? ipc::to_sockaddr(outlet.to->address, outlet.to->port, name) : 0;
+  const socklen_t named = outlet.to ? to_sockaddr(*outlet.to, name) : 0;
   const std::size_t controlled = outlet.from ? put_source(*outlet.from, control.data()) : 0;
   const auto count = std::min(datagrams.size(), batch_size);
   for (std::size_t i = 0; i < count; ++i) {
@@ -150,7 +155,7 @@ void send(int socket, std::span<const Letter> letters) {
     parts[i] = {const_cast<char*>(letter.bytes.data()), letter.bytes.size()};
     auto& header = headers[i].msg_hdr;
     header = {.msg_name = &names[i],
-              .msg_namelen = ipc::to_sockaddr(letter.to.address, letter.to.port, names[i]),
+              .msg_namelen = to_sockaddr(letter.to, names[i]),
               .msg_iov = &parts[i],
               .msg_iovlen = 1,
               .msg_control = nullptr,

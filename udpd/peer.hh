@@ -11,6 +11,7 @@ namespace udpd {
 struct Peer {
   ipc::Address address{};
   std::uint16_t port = 0;
+  std::uint32_t scope = 0;  ///< of an IPv6 link-local address: the interface behind which it is; else 0
   auto operator<=>(const Peer&) const = default;
 };
 

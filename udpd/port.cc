@@ -53,6 +53,11 @@ ipc::Result<> Port::open(Peer& at) {
   return {};
 }
 
+/// Link-local ends are behind one interface, both of them.
+Peer Port::end_towards(const Peer& peer, const std::optional<ipc::Address>& local) const {
+  return {local.value_or(at_.address), at_.port, peer.scope};
+}
+
 Port::Flow* Port::find(const Peer& peer) {
   const auto found = flows_.find(peer);
   return found == flows_.end() ? nullptr : found->second.get();
@@ -119,12 +124,20 @@ void Port::take_one(const Arrival& arrival) {
 void Port::take_raw(const Arrival& arrival) {
   if (auto* flow = find(arrival.peer)) return take_known(*flow, arrival);
   if (const auto* refused = recent_.find(arrival.peer, now())) {
-    if (*refused || is_connected({arrival.local.value_or(at_.address), at_.port}, arrival.peer)) return;
+    if (*refused || is_connected(end_towards(arrival.peer, arrival.local), arrival.peer)) return;
     recent_.forget(arrival.peer);
   }
+  if (is_self(arrival)) return;
   if (!has_room(arrival.peer)) return;
   admit(arrival, {}, {.service = request_.service});
   if (auto* flow = find(arrival.peer)) keep_early(*flow, arrival.bytes);
+}
+
+/// With our own address and port as its source, which is forged: both ends of the flow would be the
+/// service's, which would hear what it says for ever.
+bool Port::is_self(const Arrival& arrival) const {
+  if (arrival.peer.port != at_.port) return false;
+  return arrival.local ? is_of_this_host(arrival.peer) : arrival.peer.address == at_.address;
 }
 
 /// A datagram of the service's.

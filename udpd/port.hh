@@ -60,6 +60,8 @@ class Port {
     std::size_t operator()(const HopKey& key) const;
   };
 
+  /// Our end of a flow whose datagrams go to `local`, where the socket told it.
+  Peer end_towards(const Peer& peer, const std::optional<ipc::Address>& local) const;
   bool is_raw() const { return !request_.service.empty(); }
   std::uint64_t now() const { return helper_.loop().now(); }
   Flow* find(const Peer& peer);
@@ -68,6 +70,7 @@ class Port {
   std::size_t push_run(Flow& flow, std::span<const Arrival> arrivals);
   void take_one(const Arrival& arrival);
   void take_raw(const Arrival& arrival);
+  bool is_self(const Arrival& arrival) const;
   void take_hop(const Arrival& arrival, const HopDatagram& datagram);
   void take_hello(const Arrival& arrival, const HopDatagram& datagram);
   void take_known(Flow& flow, const Arrival& arrival);

@@ -87,7 +87,7 @@ void Port::admit(const Arrival& arrival, const Nonce& nonce, ipc::Hop hop) {
   flow.local = arrival.local;
   flow.nonce = nonce;
   flow.hop = std::move(hop);
-  const Peer local{arrival.local.value_or(at_.address), at_.port};
+  const auto local = end_towards(peer, arrival.local);
   const ipc::Arrival question{.listen = request_.id, .hop = flow.hop, .labels = labels_text(peer, local)};
   flow.question = helper_.ask_admission(
       question, admission_time,
@@ -135,7 +135,7 @@ void Port::begin(Flow& flow) {
 }
 
 void Port::begin_direct(Flow& flow) {
-  const Peer local{flow.local.value_or(at_.address), at_.port};
+  const auto local = end_towards(flow.peer, flow.local);
   auto socket = flow_socket(local, flow.peer, !is_raw(), options_);
   if (!socket) {
     helper_.log("error", request_.uri.raw + ": " + socket.error().text);
@@ -203,7 +203,7 @@ ipc::Result<> Port::relay(Flow& flow) {
 void Port::hand_on_relays() {
   for (auto& [peer, flow] : flows_) {
     if (flow->stage != Flow::Stage::relayed) continue;
-    const Peer local{flow->local.value_or(at_.address), at_.port};
+    const auto local = end_towards(peer, flow->local);
     auto socket = flow_socket(local, peer, !is_raw(), options_);
     if (socket) scheme_.keep(helper_, std::move(flow->relay), std::move(*socket));
   }

@@ -20,13 +20,13 @@ void set(int socket, int level, int name, int value) {
 
 int bind_to(int socket, const Peer& at) {
   sockaddr_storage storage;
-  const auto size = ipc::to_sockaddr(at.address, at.port, storage);
+  const auto size = to_sockaddr(at, storage);
   return ::bind(socket, reinterpret_cast<const sockaddr*>(&storage), size) == 0 ? 0 : errno;
 }
 
 int connect_to(int socket, const Peer& peer) {
   sockaddr_storage storage;
-  const auto size = ipc::to_sockaddr(peer.address, peer.port, storage);
+  const auto size = to_sockaddr(peer, storage);
   return ::connect(socket, reinterpret_cast<const sockaddr*>(&storage), size) == 0 ? 0 : errno;
 }
 
@@ -58,9 +58,7 @@ std::optional<Peer> end_of(int socket) {
   socklen_t size = sizeof storage;
   auto* address = reinterpret_cast<sockaddr*>(&storage);
   if (ask(socket, address, &size) != 0) return std::nullopt;
-  const auto end = ipc::from_sockaddr(address);
-  if (!end) return std::nullopt;
-  return Peer{end->first, end->second};
+  return from_sockaddr(address);
 }
 }  // namespace
 
@@ -115,6 +113,25 @@ ipc::Result<> keep_hop_out(int socket) { return attach_filter(socket, std::nullo
 
 std::optional<Peer> local_end(int socket) { return end_of<::getsockname>(socket); }
 std::optional<Peer> peer_end(int socket) { return end_of<::getpeername>(socket); }
+
+std::optional<Peer> from_sockaddr(const sockaddr* address) {
+  const auto end = ipc::from_sockaddr(address);
+  if (!end) return std::nullopt;
+  // The kernel gives it to link-local addresses only.
+  const auto* in6 = reinterpret_cast<const sockaddr_in6*>(address);
+  return Peer{end->first, end->second, end->first.v6 ? in6->sin6_scope_id : 0};
+}
+
+socklen_t to_sockaddr(const Peer& peer, sockaddr_storage& out) {
+  const auto size = ipc::to_sockaddr(peer.address, peer.port, out);
+  if (peer.address.v6) reinterpret_cast<sockaddr_in6*>(&out)->sin6_scope_id = peer.scope;
+  return size;
+}
+
+bool is_of_this_host(const Peer& peer) {
+  const auto socket = new_socket(peer.address, {});
+  return socket && bind_to(socket.borrow(), {peer.address, 0, peer.scope}) == 0;
+}
 
 std::string place(std::string_view host, std::uint16_t port) {
   const bool v6 = host.find(':') != std::string_view::npos;

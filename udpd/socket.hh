@@ -33,6 +33,11 @@ ipc::Result<> keep_hop_out(int socket);
 
 std::optional<Peer> local_end(int socket);
 std::optional<Peer> peer_end(int socket);
+std::optional<Peer> from_sockaddr(const sockaddr* address);
+/// The inverse; returns the length to give to connect(2).
+socklen_t to_sockaddr(const Peer& peer, sockaddr_storage& out);
+/// Whether datagrams to that address come back here.
+bool is_of_this_host(const Peer& peer);
 /// "HOST:PORT", IPv6 in brackets.
 std::string place(std::string_view host, std::uint16_t port);
 std::string place(const Peer& peer);
