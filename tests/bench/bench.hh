@@ -47,6 +47,7 @@ struct Way {
     unix,     ///< connect(2) to the UNIX stream socket ADDRESS (a relay's front)
     session,  ///< one SOCK_SEQPACKET session with the broker at ADDRESS per dial: REQUEST out, fd in
     udp,      ///< a UDP socket connected to 127.0.0.1:ADDRESS
+    apart,    ///< the same, the i-th to the i-th address from 127.1.0.0 on
     kept      ///< the same over one session that stays open
   };
   Kind kind = Kind::tcp;
@@ -74,7 +75,11 @@ class Dialler {
   Way way_;
   ipc::Fd session_;
   int next_id_ = 1;  ///< requests under way need ids of their own
+  std::uint32_t dialled_ = 0;
 };
+
+/// The first address of the way `apart`.
+constexpr std::uint32_t first_apart = 0x7f010000;
 
 /// Stream listener on 127.0.0.1, any port; what it accepts closes by reset, so that no run leaves TIME_WAIT
 /// for the next one, unless `resets` is false.

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "ipc/address.hh"
 #include "ipc/service.hh"
@@ -61,6 +62,7 @@ class Echo {
                                   reinterpret_cast<sockaddr*>(&from), &size);
       if (got < 0) return;
       const std::string_view said{bytes.data(), static_cast<std::size_t>(got)};
+      if (apart_ && !take_apart(socket, said, from, size)) return;
       const bool is_connected = size == 0 || sockets_.at(socket).borrow() != unconnected_;
       if (!is_connected && port_) add_connected(from, size);
       if (said == bye && is_connected) return void(sockets_.erase(socket));
@@ -68,6 +70,17 @@ class Echo {
         answer(socket, said, is_connected ? nullptr : reinterpret_cast<sockaddr*>(&from),
                is_connected ? 0 : size);
     }
+  }
+
+  /// A socket for whoever speaks at its address, until he is gone. False: he is.
+  bool take_apart(int socket, std::string_view said, sockaddr_storage& peer, socklen_t size) {
+    const bool is_gone = said == bye;
+    if (!is_gone && taken_.contains(socket)) return true;
+    taken_.insert(socket);
+    if (is_gone) taken_.erase(socket);
+    if (is_gone) peer.ss_family = AF_UNSPEC;  // ends the connection, not the bind
+    ::connect(socket, reinterpret_cast<const sockaddr*>(&peer), size);
+    return !is_gone;
   }
 
   void add_connected(const sockaddr_storage& peer, socklen_t size) {
@@ -82,10 +95,12 @@ class Echo {
  public:
   int unconnected_ = -1;
   std::optional<sockaddr_in> port_;  ///< where peers get sockets of their own
+  bool apart_ = false;               ///< each socket is for one peer and has an address of its own
 
  private:
   ipc::Fd epoll_{::epoll_create1(EPOLL_CLOEXEC)};
   std::map<int, ipc::Fd> sockets_;
+  std::set<int> taken_;
   std::uint64_t count_ = 0;
 };
 
@@ -107,6 +122,26 @@ void say(std::string_view text) {
   echo.unconnected_ = socket.borrow();
   if (floor) echo.port_ = at;
   echo.add(std::move(socket));
+  say(std::to_string(ntohs(at.sin_port)));
+  for (;;) echo.turn(-1);
+}
+
+ipc::Fd bind_udp(std::uint32_t address, std::uint16_t port) {
+  ipc::Fd socket{must(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket")};
+  const sockaddr_in at{.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(address)}};
+  must(::bind(socket.borrow(), reinterpret_cast<const sockaddr*>(&at), sizeof at), "bind");
+  return socket;
+}
+
+/// As many sockets on one side as on the other, and nothing that they share: what is left of a rate then is
+/// what 1,000 sockets cost whoever reads them.
+[[noreturn]] void serve_apart(Echo& echo, std::uint32_t count) {
+  sockaddr_in at;
+  socklen_t size = sizeof at;
+  // Only a port that was asked for stays a socket's when its connection ends.
+  ::getsockname(bind_udp(first_apart, 0).borrow(), reinterpret_cast<sockaddr*>(&at), &size);
+  echo.apart_ = true;
+  for (std::uint32_t i = 0; i < count; ++i) echo.add(bind_udp(first_apart + i, ntohs(at.sin_port)));
   say(std::to_string(ntohs(at.sin_port)));
   for (;;) echo.turn(-1);
 }
@@ -216,10 +251,12 @@ struct Client {
 };
 }  // namespace
 
-// bench udpfar [--seqpacket PATH | --rundir DIR --service NAME | --connected 1]
+// bench udpfar [--seqpacket PATH | --rundir DIR --service NAME | --connected 1 | --apart COUNT]
 int udpfar_main(const std::vector<std::string>& words) {
   const Arguments arguments{words};
   Echo echo;
+  if (const auto count = arguments.number("apart", 0); count > 0)
+    serve_apart(echo, static_cast<std::uint32_t>(count));
   if (const auto path = arguments.text("seqpacket"); !path.empty()) serve_unguarded(echo, path);
   if (!arguments.text("service").empty()) serve_registered(echo, arguments);
   serve_plain(echo, arguments.number("connected", 0) != 0);

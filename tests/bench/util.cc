@@ -112,11 +112,11 @@ std::int64_t CpuClock::read(bool self) const {
   return sum;
 }
 
-ipc::Fd connect_udp(const std::string& port) {
+ipc::Fd connect_udp(const std::string& port, std::uint32_t address = INADDR_LOOPBACK) {
   ipc::Fd socket{must(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket")};
   const sockaddr_in at{.sin_family = AF_INET,
                        .sin_port = htons(static_cast<std::uint16_t>(std::stoi(port))),
-                       .sin_addr = {htonl(INADDR_LOOPBACK)}};
+                       .sin_addr = {htonl(address)}};
   must(::connect(socket.borrow(), reinterpret_cast<const sockaddr*>(&at), sizeof at), "connect");
   return socket;
 }
@@ -127,6 +127,7 @@ Way way_from(const std::vector<std::string>& words) {
   if (words[0] == "unix") way.kind = Way::Kind::unix;
   if (words[0] == "session") way.kind = Way::Kind::session;
   if (words[0] == "kept") way.kind = Way::Kind::kept;
+  if (words[0] == "apart") way.kind = Way::Kind::apart;
   if (words[0] == "udp") way.kind = Way::Kind::udp;
   return way;
 }
@@ -145,6 +146,8 @@ ipc::Fd Dialler::dial() {
       return ask(connect_unix(way_.address, SOCK_SEQPACKET).borrow());
     case Way::Kind::udp:
       return connect_udp(way_.address);
+    case Way::Kind::apart:
+      return connect_udp(way_.address, first_apart + dialled_++);
     case Way::Kind::kept:
       return ask(session_.borrow());
   }
