@@ -1,6 +1,7 @@
 #include "tlsd/handshake.hh"
 
 #include <algorithm>
+#include <utility>
 
 #include "tlsd/fault.hh"
 #include "tlsd/verdict.hh"
@@ -66,8 +67,10 @@ Handshake::Handshake(ipc::Loop& loop, Turns& turns, std::unique_ptr<Session> ses
                  }};
 }
 
-Handshake::~Handshake() {
-  if (is_waiting_) turns_.leave(*this);
+Handshake::~Handshake() { leave_turns(); }
+
+void Handshake::leave_turns() {
+  if (std::exchange(is_waiting_, false)) turns_.leave(*this);
 }
 
 void Handshake::on_ready() {
@@ -130,8 +133,9 @@ void Handshake::watch() {
   poll_ = ipc::Poll{loop_, session_->borrow(), session_->wants(), [this](int) { on_ready(); }};
 }
 
-/// May destroy this object.
+/// May destroy this object; where it does not, nothing may step it any more: the session is gone.
 void Handshake::finish(Result<Established> outcome) {
+  leave_turns();
   poll_.stop();
   timeout_.stop();
   patience_.stop();

@@ -47,6 +47,7 @@ class Handshake final : public ipc::Setup {
   void on_ready();
   void go_on();
   void watch();
+  void leave_turns();
   void finish(ipc::Result<ipc::Established> outcome);
 
   ipc::Loop& loop_;

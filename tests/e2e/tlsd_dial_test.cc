@@ -4,11 +4,25 @@
 
 #include <atomic>
 #include <cerrno>
+#include <future>
 #include <thread>
 
 #include "tests/e2e/tls_bench.hh"
 
 using namespace kit;
+
+namespace {
+/// What a client says first.
+std::string client_hello(const std::string& ca) {
+  const auto context = client_context(ca);
+  const tlsd::Ssl ssl{SSL_new(context.get())};
+  auto* said = BIO_new(BIO_s_mem());
+  SSL_set_bio(ssl.get(), BIO_new(BIO_s_mem()), said);
+  SSL_connect(ssl.get());
+  ERR_clear_error();
+  return tlsd::text_of(said);
+}
+}  // namespace
 
 Test(tlsd_dial, a_server_is_verified_and_its_plain_bytes_are_handed_over) {
   DialBench bench;
@@ -223,4 +237,36 @@ Test(tlsd_dial, a_certificate_refused_after_the_handshake_is_told_by_the_hop) {
   must_fail(bench.router.dial(tls(bench.server.port(), "/pong"),
                               R"("service":"pong","hops":1,)" + bench.settings()),
             "AUTH", "it wants a certificate");
+}
+
+Test(tlsd_dial, a_first_word_that_waits_for_its_turn_may_come_too_late) {
+  std::promise<void> shaken, flooded, calm;
+  DialBench bench{{}, [&](TlsEnd& end) {
+                    shaken.set_value();
+                    flooded.get_future().wait();
+                    end.send(ipc::hop_ok().substr(0, 1));
+                    end.receive_exactly(hop_frame("pong").size());
+                    calm.get_future().wait();
+                    end.send(ipc::hop_ok().substr(1));
+                    echo_tls(end);
+                  }};
+  SSL_CTX_set_verify(bench.context.get(), SSL_VERIFY_PEER, nullptr);
+  SSL_CTX_set_num_tickets(bench.context.get(), 0);
+  const auto slow = bench.ca.issue("slow", {.rsa_bits = 4096});
+  const auto port = bench.router.listen_port(
+      "tls://127.0.0.1:0", profile({{"certificate", slow.certificate}, {"private_key", slow.key}}));
+  const auto hello = client_hello(bench.ca.certificate());
+  bench.router.send_dial(7, tls(bench.server.port(), "/pong"),
+                         R"("service":"pong","hops":1,)" + bench.settings());
+  shaken.get_future().wait();
+  // Half a second of others' signatures goes before the word, which is waited for a quarter of one.
+  std::vector<ipc::Fd> flood;
+  for (int i = 0; i < 200; ++i) send_all(flood.emplace_back(connect_tcp(port)).borrow(), hello);
+  cr_assert(is_readable(flood[8].borrow()));  // by now the queue is long
+  flooded.set_value();
+  cr_assert(is_readable(flood.back().borrow()));
+  calm.set_value();
+  auto answer = bench.router.answer();
+  cr_assert(answer.word().empty(), "%s", answer.text.c_str());
+  must_echo(answer.take_fd().borrow());
 }
