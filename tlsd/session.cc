@@ -15,11 +15,20 @@ using ipc::Io;
 constexpr std::size_t most_at_once = 64 * 1024;  // four records: what fits into the second-level cache
 constexpr std::size_t record = SSL3_RT_MAX_PLAIN_LENGTH;
 constexpr std::size_t read_ahead = 64 * 1024;
+constexpr int most_records = 64;  // in one call: they may be nearly empty
+// How many bytes of ciphertext one call may take: twice the data that the last one brought. A flood of keys
+// and tickets, each of which costs far more than its bytes, gets the least.
+constexpr std::size_t least_credit = 4 * 1024;
+constexpr std::size_t most_credit = 2 * read_ahead;
 
 /// Gives back what no part of a record lies in. Before 3.0.14 OpenSSL itself did not look for a record of
 /// which only the header was there (CVE-2024-4741).
 void release_buffers(SSL* ssl) {
   if (std::string_view{SSL_rstate_string(ssl)} == "RH") SSL_free_buffers(ssl);
+}
+
+bool is_in_kernel(SSL* ssl) {
+  return BIO_get_ktls_send(SSL_get_wbio(ssl)) != 0 || BIO_get_ktls_recv(SSL_get_rbio(ssl)) != 0;
 }
 
 /// TLS 1.2 can be given to the kernel by OpenSSL's own BIO only.
@@ -49,6 +58,7 @@ ipc::Result<std::unique_ptr<Session>> Session::make(ipc::Fd socket, std::shared_
   } else {
     SSL_set_read_ahead(ssl.get(), 1);  // one call for a whole flight, not two for each record
   }
+  SSL_clear_mode(ssl.get(), SSL_MODE_AUTO_RETRY);  // what is no data ends a call
   if (client) {
     SSL_set_connect_state(ssl.get());
   } else {
@@ -58,7 +68,7 @@ ipc::Result<std::unique_ptr<Session>> Session::make(ipc::Fd socket, std::shared_
 }
 
 Session::Session(ipc::Fd socket, Ssl ssl, std::unique_ptr<Facts> facts)
-    : socket_{std::move(socket)}, facts_{std::move(facts)}, ssl_{std::move(ssl)} {
+    : socket_{std::move(socket)}, facts_{std::move(facts)}, ssl_{std::move(ssl)}, credit_{least_credit} {
   SSL_set_app_data(ssl_.get(), facts_.get());
 }
 
@@ -82,6 +92,7 @@ Io Session::outcome(int returned, int& wants) {
 
 Io Session::shake_hands() {
   ERR_clear_error();
+  give_credit(ssl_.get(), read_ahead);
   const auto io = outcome(SSL_do_handshake(ssl_.get()), wants_);
   holds_more_ = io == Io::done && SSL_has_pending(ssl_.get()) == 1;
   return io;
@@ -91,6 +102,7 @@ Io Session::look_for_first_word() {
   char byte = 0;
   std::size_t size = 0;
   ERR_clear_error();
+  give_credit(ssl_.get(), least_credit);
   const auto io = outcome(SSL_peek_ex(ssl_.get(), &byte, 1, &size), wants_);
   if (io == Io::done) holds_more_ = true;
   // An end in order is a word, too: whoever reads will see it.
@@ -104,7 +116,9 @@ ipc::Fd Session::take_socket() && {
 
 void Session::begin_relay() {
   SSL_set_msg_callback(ssl_.get(), nullptr);
-  release_buffers(ssl_.get());  // the handshake's, if nothing is left in it
+  if (is_in_kernel(ssl_.get())) return;  // one direction only: OpenSSL reads record by record
+  release_buffers(ssl_.get());           // the handshake's, if nothing is left in it
+  if (facts_->records.wanted) put_on_socket(ssl_.get(), borrow(), false);
   SSL_set_read_ahead(ssl_.get(), 1);
   SSL_set_default_read_buffer_len(ssl_.get(), read_ahead);
 }
@@ -112,25 +126,26 @@ void Session::begin_relay() {
 ipc::Transfer Session::read(std::span<char> buffer) {
   buffer = buffer.first(std::min(buffer.size(), most_at_once));
   std::size_t total = 0;
-  while (total < buffer.size()) {
+  auto io = Io::done;
+  give_credit(ssl_.get(), credit_);
+  for (int records = 0; io == Io::done && total < buffer.size() && records < most_records; ++records) {
     std::size_t size = 0;
     ERR_clear_error();
-    const auto io =
-        outcome(SSL_read_ex(ssl_.get(), buffer.data() + total, buffer.size() - total, &size), read_wants_);
+    io = outcome(SSL_read_ex(ssl_.get(), buffer.data() + total, buffer.size() - total, &size), read_wants_);
     total += size;
-    if (io == Io::done) continue;
-    holds_more_ = io == Io::closed && total > 0;  // the end is told by the next call
-    if (total > 0) return {.size = total};
-    if (io == Io::closed && broken_) note_fault();
-    if (io == Io::again) release_buffers(ssl_.get());  // a ticket has made room to write, for nothing
-    return {.io = io, .broken = io == Io::closed && broken_};
   }
-  holds_more_ = SSL_has_pending(ssl_.get()) == 1;
-  return {.size = total};
+  credit_ = std::clamp(2 * total, least_credit, most_credit);
+  // The end is told by the next call.
+  holds_more_ = io == Io::closed ? total > 0 : io == Io::done && SSL_has_pending(ssl_.get()) == 1;
+  if (total > 0) return {.size = total};
+  if (io == Io::closed && broken_) note_fault();
+  if (io == Io::again) release_buffers(ssl_.get());  // a ticket has made room to write, for nothing
+  return {.io = io, .broken = io == Io::closed && broken_};
 }
 
 ipc::Transfer Session::write(std::string_view bytes) {
   bytes = bytes.substr(0, most_at_once);
+  give_credit(ssl_.get(), least_credit);  // half a message that is no data is read to its end first
   std::size_t total = 0;
   while (total < bytes.size()) {
     std::size_t size = 0;

@@ -49,6 +49,7 @@ class Session final : public ipc::Stream {
   int wants_ = 0;
   int read_wants_ = 0;
   int write_wants_ = 0;
+  std::size_t credit_;  ///< how many bytes of ciphertext the next `read` may take
   bool holds_more_ = false;
   bool broken_ = false;
   bool finished_ = false;

@@ -2,7 +2,9 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdint>
 
 namespace tlsd {
 namespace {
@@ -10,23 +12,30 @@ namespace {
 struct State {
   int socket;
   bool more;
+  std::uint32_t credit;
 };
-static_assert(sizeof(void*) >= sizeof(State));
+static_assert(sizeof(void*) == sizeof(std::uint64_t));
 
 State state_of(BIO* bio) {
-  const auto bits = reinterpret_cast<std::uintptr_t>(BIO_get_data(bio));
-  return {.socket = static_cast<int>(bits >> 1), .more = (bits & 1) != 0};
+  const auto bits = reinterpret_cast<std::uint64_t>(BIO_get_data(bio));
+  return {.socket = static_cast<int>((bits & 0xffffffff) >> 1),
+          .more = (bits & 1) != 0,
+          .credit = static_cast<std::uint32_t>(bits >> 32)};
 }
 
 void set_state(BIO* bio, State state) {
-  const auto bits = static_cast<std::uintptr_t>(state.socket) << 1 | (state.more ? 1U : 0U);
+  const auto bits = std::uint64_t{state.credit} << 32 |
+                    std::uint64_t{static_cast<std::uint32_t>(state.socket)} << 1 | (state.more ? 1U : 0U);
   BIO_set_data(bio, reinterpret_cast<void*>(bits));
 }
+
+/// The state of a BIO that is ours: OpenSSL's own has none.
+BIO* ours(BIO* bio) { return BIO_method_type(bio) == BIO_TYPE_SOCKET ? nullptr : bio; }
 
 bool may_retry() { return errno == EAGAIN || errno == EINTR; }
 
 int put(BIO* bio, const char* bytes, int size) {
-  const auto [socket, more] = state_of(bio);
+  const auto [socket, more, credit] = state_of(bio);
   BIO_clear_retry_flags(bio);
   const auto count = ::send(socket, bytes, static_cast<std::size_t>(size),
                             MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0));
@@ -36,9 +45,13 @@ int put(BIO* bio, const char* bytes, int size) {
 
 int get(BIO* bio, char* bytes, int size) {
   BIO_clear_retry_flags(bio);
-  const auto count = ::recv(state_of(bio).socket, bytes, static_cast<std::size_t>(size), MSG_DONTWAIT);
-  if (count < 0 && may_retry()) BIO_set_retry_read(bio);
+  auto state = state_of(bio);
+  const auto room = std::min(static_cast<std::uint32_t>(size), state.credit);
+  const auto count = room > 0 ? ::recv(state.socket, bytes, room, MSG_DONTWAIT) : -1;
+  if (room == 0 || (count < 0 && may_retry())) BIO_set_retry_read(bio);
   if (count == 0) BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
+  state.credit -= static_cast<std::uint32_t>(std::max<ssize_t>(count, 0));
+  set_state(bio, state);
   return static_cast<int>(count);
 }
 
@@ -63,14 +76,24 @@ const BIO_METHOD* method() {
 Bio socket_bio(int socket) {
   Bio bio{BIO_new(method())};
   if (!bio) return bio;
-  set_state(bio.get(), {.socket = socket, .more = false});
+  set_state(bio.get(), {.socket = socket, .more = false, .credit = 0});
   BIO_set_init(bio.get(), 1);
   return bio;
 }
 
 void hold_back(SSL* ssl, bool more) {
-  auto* bio = SSL_get_wbio(ssl);
-  if (BIO_method_type(bio) == BIO_TYPE_SOCKET) return;  // OpenSSL's own
-  set_state(bio, {.socket = state_of(bio).socket, .more = more});
+  auto* bio = ours(SSL_get_wbio(ssl));
+  if (bio == nullptr) return;
+  auto state = state_of(bio);
+  state.more = more;
+  set_state(bio, state);
+}
+
+void give_credit(SSL* ssl, std::size_t bytes) {
+  auto* bio = ours(SSL_get_rbio(ssl));
+  if (bio == nullptr) return;
+  auto state = state_of(bio);
+  state.credit = static_cast<std::uint32_t>(bytes);
+  set_state(bio, state);
 }
 }  // namespace tlsd

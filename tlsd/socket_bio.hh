@@ -9,5 +9,8 @@ namespace tlsd {
 /// for the next record. (Nothing happens on a BIO that is not of this kind.)
 Bio socket_bio(int socket);
 void hold_back(SSL* ssl, bool more);
+/// How many more bytes OpenSSL gets from the socket, at first none; then it is told to come back later. By
+/// itself it reads on as long as a peer sends what is no data, and nobody else has a turn.
+void give_credit(SSL* ssl, std::size_t bytes);
 
 }  // namespace tlsd
