@@ -125,7 +125,8 @@ Result<Established> Handshake::established() {
   auto labels = judge_peer(*session_);
   if (!labels) return std::unexpected(std::move(labels).error());
   session_->facts().psk.reset();  // it has served
-  return Established{std::move(session_), std::move(*labels)};
+  const auto idle = session_->facts().context->settings().idle_timeout;
+  return Established{std::move(session_), std::move(*labels), idle};
 }
 
 void Handshake::watch() {

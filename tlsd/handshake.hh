@@ -19,8 +19,11 @@ class Turns {
   bool take(Handshake& handshake);
   /// Forgets one that ends.
   void leave(Handshake& handshake);
+  /// So many wait that a newcomer would wait too long.
+  bool are_crowded() const { return waiting_.size() >= crowd; }
 
  private:
+  static constexpr std::size_t crowd = 128;
   void next_turn();
   ipc::Loop& loop_;
   ipc::Timer timer_;
@@ -37,6 +40,7 @@ class Handshake final : public ipc::Setup {
   Handshake(const Handshake&) = delete;
   ~Handshake() override;
   void step_later();
+  bool waits_for_peer() const override { return !is_waiting_; }
 
  private:
   using Outcome = std::optional<ipc::Result<ipc::Established>>;

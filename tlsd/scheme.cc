@@ -129,7 +129,7 @@ Result<TlsScheme::Credentials> TlsScheme::credentials(Helper& helper, const ipc:
   if (!request.uri.user.empty()) return stored(helper, request);
   auto own = TRY(context(helper, request.settings, Role::client));
   const auto& identity = own->settings().identity;
-  if (identity.empty() || own->psks().empty()) return Credentials{std::move(own)};
+  if (identity.empty() || own->settings().psk_file.empty()) return Credentials{std::move(own)};
   const auto* psk = own->psks().find(identity);
   if (psk == nullptr)
     return fail(Word::auth, "psk_file " + own->settings().psk_file + " has no key for the identity " +
@@ -207,7 +207,7 @@ Result<std::unique_ptr<ipc::Stream>> TlsScheme::carrier(Helper& helper, std::uni
   return relayed(helper, std::move(session), in_kernel);
 }
 
-Result<ipc::Handover> TlsScheme::hand_over(Helper& helper, std::unique_ptr<ipc::Stream> stream, bool ktls) {
+Result<ipc::Handover> TlsScheme::hand_over(Helper& helper, std::unique_ptr<ipc::Stream> stream, Terms terms) {
   // A spare connection whose hop was made through our relay: that goes on as it is.
   if (dynamic_cast<Session*>(stream.get()) == nullptr) {
     auto socket = std::move(static_cast<ipc::SocketStream&>(*stream)).take();
@@ -216,14 +216,13 @@ Result<ipc::Handover> TlsScheme::hand_over(Helper& helper, std::unique_ptr<ipc::
   }
   std::unique_ptr<Session> session{static_cast<Session*>(stream.release())};
   const bool in_kernel = TRY(into_kernel(*session));
-  if (in_kernel && ktls && has_agreed(*session)) {
+  if (in_kernel && terms.ktls && has_agreed(*session)) {
     auto socket = std::move(*session).take_socket();
     ipc::prepare_for_handover(socket.borrow());
     return ipc::Handover{std::move(socket), "ktls"};
   }
   const auto framing = session->facts().framing;
-  const ipc::RelayOptions options{.framing = framing,
-                                  .idle = session->facts().context->settings().idle_timeout};
+  const ipc::RelayOptions options{.framing = framing, .idle = terms.idle};
   auto [theirs, ours] = TRY(plain_pair(framing));
   helper.relay(relayed(helper, std::move(session), in_kernel), std::move(ours), options);
   return ipc::Handover{std::move(theirs), in_kernel ? "ktls-relay" : "relay"};

@@ -19,7 +19,8 @@ class TlsScheme final : public ipc::StreamScheme {
   ipc::Progress after_accept(ipc::Helper& helper, ipc::Fd socket, const std::shared_ptr<void>& context,
                              ipc::OnEstablished done) override;
   ipc::Result<ipc::Handover> hand_over(ipc::Helper& helper, std::unique_ptr<ipc::Stream> stream,
-                                       bool ktls) override;
+                                       Terms terms) override;
+  bool is_overloaded() const override { return turns_ && turns_->are_crowded(); }
   ipc::Result<std::unique_ptr<ipc::Stream>> carrier(ipc::Helper& helper,
                                                     std::unique_ptr<ipc::Stream> stream) override;
 

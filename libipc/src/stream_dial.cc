@@ -77,6 +77,7 @@ class StreamDial final : public Dial {
     if (!established) return finish(std::unexpected(std::move(established).error()));
     stream_ = std::move(established->stream);
     labels_ = std::move(established->labels);
+    idle_ = established->idle;
     if (!ends_.peer) ends_ = {.peer = peer_end(stream_->borrow()), .local = local_end(stream_->borrow())};
     if (!request_.hop) return hand_over();
     const auto frame = encode_hop(*request_.hop);
@@ -127,7 +128,7 @@ class StreamDial final : public Dial {
   }
 
   void hand_over() {
-    auto handover = scheme_.hand_over(helper_, std::move(stream_), request_.ktls);
+    auto handover = scheme_.hand_over(helper_, std::move(stream_), {.ktls = request_.ktls, .idle = idle_});
     if (!handover) return finish(std::unexpected(std::move(handover).error()));
     finish(DialAnswer{std::move(handover->fd), handover->path,
                       labels_text(request_.uri.scheme, ends_, labels_)});
@@ -148,6 +149,7 @@ class StreamDial final : public Dial {
   std::unique_ptr<Setup> setup_;
   std::unique_ptr<Stream> stream_;
   Labels labels_;
+  Milliseconds idle_{0};
   std::string unsent_;
   HopReader answer_{shortest_answer};
   std::string doing_;
@@ -169,7 +171,7 @@ Result<std::unique_ptr<Stream>> StreamScheme::carrier(Helper&, std::unique_ptr<S
   return stream;
 }
 
-Result<Handover> StreamScheme::hand_over(Helper&, std::unique_ptr<Stream> stream, bool) {
+Result<Handover> StreamScheme::hand_over(Helper&, std::unique_ptr<Stream> stream, Terms) {
   auto socket = std::move(static_cast<SocketStream&>(*stream)).take();
   prepare_for_handover(socket.borrow());
   return Handover{std::move(socket), "direct"};

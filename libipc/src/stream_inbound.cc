@@ -41,6 +41,7 @@ void Inbound::on_established(Result<Established> established) {
   }
   stream_ = std::move(established->stream);
   labels_ = std::move(established->labels);
+  idle_ = shorter(established->idle, listener_.request().relay_idle);
   if (!listener_.request().service.empty()) return ask(Hop{.service = listener_.request().service});
   stage_ = Stage::reading;
   read_hop();
@@ -63,6 +64,7 @@ void Inbound::watch(Poll::Callback ready) {
 }
 
 void Inbound::ask(Hop hop) {
+  scheme_.set_aside(*this);
   stage_ = Stage::asking;
   poll_.stop();
   deadline_.stop();
@@ -87,7 +89,7 @@ void Inbound::on_admitted(Result<Admission> admission) {
 
 void Inbound::hand_over(Admission admission) {
   if (admission.relays) {
-    const RelayOptions options{.framing = framing_, .idle = listener_.request().relay_idle};
+    const RelayOptions options{.framing = framing_, .idle = idle_};
     auto carrier = scheme_.carrier(helper_, std::move(stream_));
     if (carrier) {
       helper_.relay(std::move(*carrier), socket_stream(std::move(admission.service)), options,
@@ -97,7 +99,7 @@ void Inbound::hand_over(Admission admission) {
     }
     return drop();
   }
-  auto handover = scheme_.hand_over(helper_, std::move(stream_), admission.ktls);
+  auto handover = scheme_.hand_over(helper_, std::move(stream_), {.ktls = admission.ktls, .idle = idle_});
   if (handover) {
     helper_.deliver(admission.token, std::move(handover->fd), handover->path);
   } else {
@@ -115,6 +117,7 @@ void Inbound::refuse(const Error& failure) {
 
 /// Closing with bytes unread would reset the connection and could take the refusal away from the peer.
 void Inbound::leave() {
+  if (waits_for_router()) scheme_.take_back(*this);
   stage_ = Stage::leaving;
   stream_->finish();
   poll_.stop();

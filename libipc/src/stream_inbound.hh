@@ -29,7 +29,9 @@ class StreamListener final : public Listener {
   Result<> bind_one(const Address& address);
   void on_ready(std::size_t index);
   bool accept_one(const Socket& from);
-  void pause(int code);
+  void set_backlog(int most);
+  void pause_for_lack(int code);
+  void pause(Milliseconds how_long);
   void resume();
   std::optional<std::pair<Address, std::uint16_t>> local_of(const Socket& from, int socket) const;
 
@@ -39,6 +41,7 @@ class StreamListener final : public Listener {
   std::shared_ptr<void> context_;
   std::vector<Socket> sockets_;
   std::uint16_t port_ = 0;
+  int backlog_;
   Timer paused_;
   bool was_told_ = false;  ///< of the lack of descriptors: once each time it begins
 };
@@ -51,10 +54,13 @@ class Inbound {
   /// May end with `drop`: the caller must not touch this object afterwards.
   void begin(Fd socket);
   bool is_of(const StreamListener& listener) const { return &listener == &listener_; }
-  /// It waits for its peer, not for the router: it may have to make room for a newcomer.
-  bool waits_for_peer() const { return stage_ != Stage::asking; }
+  bool waits_for_router() const { return stage_ == Stage::asking; }
+  /// It waits for its peer and not for us: it may have to make room for a newcomer.
+  bool waits_for_peer() const {
+    return stage_ == Stage::setting_up ? !setup_ || setup_->waits_for_peer() : !waits_for_router();
+  }
 
-  std::list<std::unique_ptr<Inbound>>::iterator place{};  ///< in the scheme's list
+  std::list<std::unique_ptr<Inbound>>::iterator place{};  ///< in one of the scheme's lists
 
  private:
   enum class Stage : std::uint8_t { setting_up, reading, asking, leaving };
@@ -83,6 +89,7 @@ class Inbound {
   Poll poll_;
   Timer deadline_;
   Stage stage_ = Stage::setting_up;
+  Milliseconds idle_{0};  ///< how long a relay of it may carry nothing
 };
 
 }  // namespace ipc

@@ -1,4 +1,5 @@
 // Bound sockets, and accepting as long as there are descriptors for it.
+#include <algorithm>
 #include <cerrno>
 
 #include "ipc/resolve.hh"
@@ -6,9 +7,11 @@
 
 namespace ipc {
 namespace {
-constexpr int backlog = 4096;        // the kernel cuts it to net.core.somaxconn
+constexpr int usual_backlog = 4096;  // the kernel cuts it to net.core.somaxconn
+constexpr int short_backlog = 128;   // where newcomers would wait too long in a longer one
 constexpr int accepts_per_turn = 8;  // to prepare a handshake is work, too
 constexpr Milliseconds breath{100};  // until accepting is tried again when descriptors were out
+constexpr Milliseconds moment{5};    // the same when there is too much to do
 constexpr std::size_t most_inbounds = 1024;
 
 void set(int socket, int level, int name, int value) {
@@ -23,7 +26,7 @@ bool lacks_resources(int code) {
 }  // namespace
 
 StreamListener::StreamListener(StreamScheme& scheme, Helper& helper, ListenRequest request)
-    : scheme_{scheme}, helper_{helper}, request_{std::move(request)} {}
+    : scheme_{scheme}, helper_{helper}, request_{std::move(request)}, backlog_{usual_backlog} {}
 
 StreamListener::~StreamListener() { scheme_.drop_all_of(*this); }
 
@@ -63,7 +66,7 @@ Result<> StreamListener::bind_one(const Address& address) {
   if (::bind(fd.borrow(), reinterpret_cast<const sockaddr*>(&storage), size) != 0) return refuse("bind");
   // Only now: the first must learn that somebody else has the port.
   if (request_.share == Share::first) set(fd.borrow(), SOL_SOCKET, SO_REUSEPORT, 1);
-  if (::listen(fd.borrow(), backlog) != 0) return refuse("listen on");
+  if (::listen(fd.borrow(), backlog_) != 0) return refuse("listen on");
   if (const auto actual = local_end(fd.borrow())) port_ = actual->second;
   sockets_.push_back({std::move(fd), address});
   return {};
@@ -75,8 +78,13 @@ std::string StreamListener::uri() const {
 }
 
 void StreamListener::on_ready(std::size_t index) {
-  for (int i = 0; i < accepts_per_turn; ++i)
+  for (int i = 0; i < accepts_per_turn; ++i) {
+    if (scheme_.is_overloaded()) {
+      set_backlog(short_backlog);
+      return pause(moment);
+    }
     if (!accept_one(sockets_[index])) return;
+  }
 }
 
 bool StreamListener::accept_one(const Socket& from) {
@@ -86,14 +94,16 @@ bool StreamListener::accept_one(const Socket& from) {
   Fd socket{::accept4(from.fd.borrow(), address, &size, SOCK_CLOEXEC | SOCK_NONBLOCK)};
   if (!socket) {
     const int code = errno;
-    if (lacks_resources(code)) pause(code);
+    if (lacks_resources(code)) pause_for_lack(code);
+    if (code == EAGAIN) set_backlog(usual_backlog);
     // Any other error is of the one connection (accept(2)): the next may be fine.
     return code != EAGAIN && !paused_;
   }
   was_told_ = false;
   Endpoints ends{.peer = from_sockaddr(address), .local = local_of(from, socket.borrow())};
   auto inbound = std::make_unique<Inbound>(scheme_, helper_, *this, std::move(ends));
-  if (scheme_.make_room()) scheme_.admit(std::move(inbound), std::move(socket));
+  scheme_.make_room();
+  scheme_.admit(std::move(inbound), std::move(socket));
   return true;
 }
 
@@ -103,10 +113,20 @@ std::optional<std::pair<Address, std::uint16_t>> StreamListener::local_of(const 
   return std::pair{from.address, port_};
 }
 
-void StreamListener::pause(int code) {
+/// What does not fit is not refused: the peer's kernel asks again.
+void StreamListener::set_backlog(int most) {
+  if (std::exchange(backlog_, most) == most) return;
+  for (const auto& socket : sockets_) ::listen(socket.fd.borrow(), most);
+}
+
+void StreamListener::pause_for_lack(int code) {
   if (!std::exchange(was_told_, true)) helper_.log("warn", uri() + ": accepting pauses: " + errno_text(code));
+  pause(breath);
+}
+
+void StreamListener::pause(Milliseconds how_long) {
   for (auto& socket : sockets_) socket.poll.change(0);
-  paused_ = Timer{helper_.loop(), breath, [this] { resume(); }};
+  paused_ = Timer{helper_.loop(), how_long, [this] { resume(); }};
 }
 
 void StreamListener::resume() {
@@ -139,17 +159,18 @@ void StreamScheme::admit(std::unique_ptr<Inbound> inbound, Fd socket) {
   here.begin(std::move(socket));
 }
 
-/// At the bound the oldest that keeps us waiting goes: newcomers get their chance however many dawdle. False
-/// when all wait for the router.
-bool StreamScheme::make_room() {
-  if (inbounds_.size() < most_inbounds) return true;
-  for (auto& inbound : inbounds_) {
-    if (!inbound->waits_for_peer()) continue;
-    drop(*inbound);
-    return true;
-  }
-  return false;
+/// At the bound the oldest that keeps us waiting goes: newcomers get their chance however many dawdle. (Those
+/// that we keep waiting are few: we stop to accept.)
+void StreamScheme::make_room() {
+  if (inbounds_.size() < most_inbounds) return;
+  const auto oldest =
+      std::ranges::find_if(inbounds_, [](const auto& inbound) { return inbound->waits_for_peer(); });
+  if (oldest != inbounds_.end()) drop(**oldest);
 }
+
+/// Who waits for the router is out of the bound, for the time: it has bounds and deadlines of its own.
+void StreamScheme::set_aside(Inbound& inbound) { asking_.splice(asking_.end(), inbounds_, inbound.place); }
+void StreamScheme::take_back(Inbound& inbound) { inbounds_.splice(inbounds_.end(), asking_, inbound.place); }
 
 void StreamScheme::note(Helper& helper, const std::string& message) {
   constexpr unsigned most_notes = 20;
@@ -164,9 +185,12 @@ void StreamScheme::note(Helper& helper, const std::string& message) {
   if (++notes_ <= most_notes) helper.log("info", message);
 }
 
-void StreamScheme::drop(Inbound& inbound) { inbounds_.erase(inbound.place); }
+void StreamScheme::drop(Inbound& inbound) {
+  (inbound.waits_for_router() ? asking_ : inbounds_).erase(inbound.place);
+}
 
 void StreamScheme::drop_all_of(const StreamListener& listener) {
-  inbounds_.remove_if([&](const auto& inbound) { return inbound->is_of(listener); });
+  for (auto* list : {&inbounds_, &asking_})
+    list->remove_if([&](const auto& inbound) { return inbound->is_of(listener); });
 }
 }  // namespace ipc

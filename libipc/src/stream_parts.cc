@@ -2,6 +2,8 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
+
 namespace ipc {
 namespace {
 template <int (*ask)(int, sockaddr*, socklen_t*) noexcept>
@@ -42,5 +44,9 @@ std::string place(std::string_view host, std::uint16_t port) {
   text += host;
   text += v6 ? "]:" : ":";
   return text + std::to_string(port);
+}
+
+Milliseconds shorter(Milliseconds a, Milliseconds b) {
+  return a.count() == 0 || b.count() == 0 ? std::max(a, b) : std::min(a, b);
 }
 }  // namespace ipc

@@ -230,6 +230,21 @@ Test(tcpd_listen, dawdlers_make_room_for_newcomers) {
   cr_assert_not(is_readable(dawdlers.back().borrow(), 0ms));
 }
 
+Test(tcpd_listen, who_waits_for_the_router_takes_nobodys_place) {
+  ScriptedRouter router{"tcpd"};
+  const auto port = router.listen_port("tcp://127.0.0.1:0");
+  std::vector<ipc::Fd> asking;
+  std::vector<Wire::Datagram> questions;
+  for (int i = 0; i < 1030; ++i) {
+    asking.push_back(connect_tcp(port));
+    send_all(asking.back().borrow(), hop_frame("slow"));
+    questions.push_back(router.expect("accepted"));
+  }
+  const auto newcomer = admitted_by_hop(router, port);
+  router.answer(questions.front(), delivered);
+  cr_assert(receive_frame(asking.front().borrow()) == ipc::hop_ok());
+}
+
 Test(tcpd_listen, out_of_descriptors_accepting_pauses_and_resumes_without_a_busy_loop) {
   ScriptedRouter router{"tcpd"};
   const auto port = router.listen_port("tcp://127.0.0.1:0", raw);

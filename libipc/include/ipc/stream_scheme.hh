@@ -13,13 +13,16 @@ namespace ipc {
 /// A connection on which the hop can be spoken.
 struct Established {
   std::unique_ptr<Stream> stream;
-  Labels labels{};  ///< what the protocol learnt, beside scheme, peer and local address
+  Labels labels{};       ///< what the protocol learnt, beside scheme, peer and local address
+  Milliseconds idle{0};  ///< what its settings say of a connection that carries nothing; 0: nothing
 };
 
 /// Work on one connection, under way. Destroying it cancels it (and closes the connection).
 class Setup {
  public:
   virtual ~Setup() = default;
+  /// False while it is we who keep the peer waiting.
+  virtual bool waits_for_peer() const { return true; }
 };
 using OnEstablished = std::function<void(Result<Established>)>;
 /// Either the outcome, at once, and the callback is never called; or work that will call it once.
@@ -46,9 +49,15 @@ class StreamScheme : public Scheme {
   virtual Result<std::shared_ptr<void>> listener_context(Helper& helper, const ListenRequest& request);
   virtual Progress after_accept(Helper& helper, Fd socket, const std::shared_ptr<void>& context,
                                 OnEstablished done);
-  /// After the hop: what the client or service gets; `ktls`: it may be a socket of that path. Default: the
-  /// socket itself, "direct".
-  virtual Result<Handover> hand_over(Helper& helper, std::unique_ptr<Stream> stream, bool ktls);
+  /// More work is queued than is soon done: newcomers wait in the kernel's queue for a moment.
+  virtual bool is_overloaded() const { return false; }
+  /// How a connection may be handed over.
+  struct Terms {
+    bool ktls;          ///< as a socket of that path
+    Milliseconds idle;  ///< where it is relayed: how long it may carry nothing; 0: for ever
+  };
+  /// After the hop: what the client or service gets. Default: the socket itself, "direct".
+  virtual Result<Handover> hand_over(Helper& helper, std::unique_ptr<Stream> stream, Terms terms);
   /// After the hop, where a helper carries the bytes between the peer and a socket of the service's own: the
   /// peer's side of it. Default: the stream as it is.
   virtual Result<std::unique_ptr<Stream>> carrier(Helper& helper, std::unique_ptr<Stream> stream);
@@ -60,14 +69,17 @@ class StreamScheme : public Scheme {
   friend class Inbound;
   friend class StreamListener;
   void admit(std::unique_ptr<Inbound> inbound, Fd socket);
-  bool make_room();
+  void make_room();
+  void set_aside(Inbound& inbound);
+  void take_back(Inbound& inbound);
   void drop(Inbound& inbound);
   void drop_all_of(const StreamListener& listener);
   /// Logs why a connection came to nothing; a flood of them shows up as a number.
   void note(Helper& helper, const std::string& message);
 
-  /// Accepted, not yet handed over or refused; the oldest first.
-  std::list<std::unique_ptr<Inbound>> inbounds_;
+  /// Accepted, not yet handed over or refused; the oldest first. Apart from them those whose question the
+  /// router has not answered yet.
+  std::list<std::unique_ptr<Inbound>> inbounds_, asking_;
   std::uint64_t notes_since_ = 0;  ///< loop time at which the current count began
   unsigned notes_ = 0;
 };
