@@ -1,6 +1,9 @@
 // [tls.NAME]: checked against one table of keys and handed to helpers as JSON.
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <span>
 
 #include "ipc/json.hh"
@@ -9,12 +12,28 @@
 
 namespace plumberd {
 namespace {
-enum class Type : std::uint8_t { text, path, paths, list, choice, choices, flag, number, duration };
+enum class Type : std::uint8_t {
+  text,
+  path,
+  file,
+  files,
+  places,
+  list,
+  choice,
+  choices,
+  flag,
+  number,
+  duration
+};
 
 constexpr std::array<std::string_view, 2> versions{"1.2", "1.3"};
 constexpr std::array<std::string_view, 3> ktls{"off", "relay", "direct"};
 constexpr std::array<std::string_view, 3> verify{"full", "pins", "none"};
 constexpr std::array<std::string_view, 3> client_auth{"none", "request", "require"};
+
+/// A path may not be there yet, a file must, and a place is a file or a directory.
+bool is_path(Type type) { return type >= Type::path && type <= Type::places; }
+bool is_list_of_paths(Type type) { return type == Type::files || type == Type::places; }
 
 /// All keys of a profile. What they mean is in plumberd.toml(5); times reach the helper as NAME_ms.
 struct TlsKey {
@@ -23,14 +42,14 @@ struct TlsKey {
   std::span<const std::string_view> choices{};
 };
 constexpr std::array keys{
-    TlsKey{"certificate", Type::path},
-    TlsKey{"private_key", Type::path},
-    TlsKey{"ca", Type::paths},
-    TlsKey{"client_ca", Type::paths},
+    TlsKey{"certificate", Type::file},
+    TlsKey{"private_key", Type::file},
+    TlsKey{"ca", Type::places},
+    TlsKey{"client_ca", Type::places},
     TlsKey{"client_auth", Type::choice, client_auth},
     TlsKey{"pins", Type::list},
-    TlsKey{"crl", Type::paths},
-    TlsKey{"psk_file", Type::path},
+    TlsKey{"crl", Type::files},
+    TlsKey{"psk_file", Type::file},
     TlsKey{"identity", Type::text},
     TlsKey{"verify", Type::choice, verify},
     TlsKey{"server_name", Type::text},
@@ -51,7 +70,8 @@ constexpr std::array keys{
 /// One profile on its way to JSON.
 class Profile {
  public:
-  Profile(Fields& fields, const SourceText& source) : fields_{fields}, source_{source} {}
+  Profile(Draft& draft, Fields& fields, const SourceText& source)
+      : draft_{draft}, fields_{fields}, source_{source} {}
 
   std::string json() {
     ipc::JsonWriter writer{json_};
@@ -73,6 +93,27 @@ class Profile {
     return source_.name().substr(0, slash + 1) + text;
   }
 
+  /// Whether a file can be read and used is tlsd's to say: keys are not opened here, and who checks a
+  /// configuration need not be who runs it.
+  std::string checked_path(const TlsKey& key, const std::string& text, const Node& node) {
+    auto full = path(text);
+    struct stat status {};
+    const bool is_missing = ::stat(full.c_str(), &status) != 0;
+    if (key.type == Type::path || (is_missing && errno == EACCES)) return full;
+    if (is_missing)
+      tell(node, quoted(full) + ": " + ipc::errno_text(errno) + "; correct " + std::string(key.name));
+    if (!is_missing && S_ISDIR(status.st_mode) && key.type != Type::places)
+      tell(node, quoted(full) + " is a directory; " + std::string(key.name) + " takes files");
+    return full;
+  }
+
+  /// At boot the router starts all the same: other profiles may be fine.
+  void tell(const Node& node, std::string text) {
+    if (draft_.strictness == Strictness::boot)
+      return draft_.report.warning(fields_.place(node), std::move(text));
+    fields_.wrong(node, std::move(text));
+  }
+
   void write(ipc::JsonWriter& writer, const TlsKey& key, const Node& node) {
     switch (key.type) {
       case Type::flag:
@@ -83,6 +124,7 @@ class Profile {
         return write_duration(writer, key);
       case Type::text:
       case Type::path:
+      case Type::file:
       case Type::choice:
         return write_text(writer, key, node);
       default:
@@ -121,18 +163,18 @@ class Profile {
     if (node.kind != Node::Kind::string || !chosen(key, value, node)) return;
     if (value.empty())
       return fields_.wrong(node, quoted(key.name) + " is empty; remove it or give it a value");
-    writer.add(key.name, key.type == Type::path ? path(value) : value);
+    writer.add(key.name, is_path(key.type) ? checked_path(key, value, node) : value);
   }
 
   /// A list, of which one element may stand alone where paths are meant.
   void write_list(ipc::JsonWriter& writer, const TlsKey& key, const Node& node) {
     std::vector<std::string> values;
-    fields_.strings(key.name, values, key.type == Type::paths);
+    fields_.strings(key.name, values, is_list_of_paths(key.type));
     writer.key(key.name).array();
     for (const auto& value : values) {
       chosen(key, value, node);
       if (key.name == "pins") check_pin(value, node);
-      writer.string(key.type == Type::paths ? path(value) : value);
+      writer.string(is_path(key.type) ? checked_path(key, value, node) : value);
     }
     writer.end();
   }
@@ -140,11 +182,14 @@ class Profile {
   void check_pin(std::string_view pin, const Node& node) {
     const bool hex = pin.size() == 64 && pin.find_first_not_of("0123456789abcdefABCDEF") == pin.npos;
     constexpr std::size_t digest_in_base64 = 44;
-    const bool base64 = pin.starts_with("sha256/") && pin.size() == 7 + digest_in_base64;
+    const auto is_base64 = [&](std::string_view prefix) {
+      return pin.starts_with(prefix) && pin.size() == prefix.size() + digest_in_base64;
+    };
+    const bool base64 = is_base64("sha256/") || is_base64("sha256//");
     if (!hex && !base64)
       fields_.wrong(
           node,
-          quoted(pin) + " is no pin; write the SHA-256 of the public key as 64 hex digits or sha256/BASE64");
+          quoted(pin) + " is no pin; write the SHA-256 of the public key as 64 hex digits or sha256//BASE64");
   }
 
   void check_pair(std::string_view one, std::string_view other) {
@@ -153,6 +198,7 @@ class Profile {
       fields_.wrong(*node, quoted(one) + " needs " + quoted(other) + " beside it; add it");
   }
 
+  Draft& draft_;
   Fields& fields_;
   const SourceText& source_;
   std::string json_{};
@@ -166,7 +212,7 @@ void read_profiles(Draft& draft, const Document& document, Fields& root) {
   for (const auto& [name, table] : profiles.table().members) {
     const auto place = profiles.place_of_key(name, table);
     Fields fields{document, table, "[tls." + name + "]", draft.report};
-    auto json = Profile{fields, *document.source}.json();
+    auto json = Profile{draft, fields, *document.source}.json();
     if (!draft.config.profiles.emplace(name, std::move(json)).second)
       draft.report.error(place, "[tls." + name + "] is given in two files; merge them");
   }

@@ -101,6 +101,8 @@ void read_client_auth(Reader& reader, Settings& settings) {
   reader.choice("client_auth", words, settings.client_auth);
 }
 
+constexpr std::size_t digest_in_base64 = 44;
+
 std::optional<std::string> hex_bytes(std::string_view text) {
   long size = 0;
   std::string digits{text};
@@ -112,12 +114,11 @@ std::optional<std::string> hex_bytes(std::string_view text) {
 }
 
 std::optional<std::string> base64_bytes(std::string_view text) {
-  constexpr std::size_t length = 44;  // of 32 bytes
-  if (text.size() != length) return std::nullopt;
+  if (text.size() != digest_in_base64) return std::nullopt;
   std::string bytes(33, '\0');
-  const int size =
-      EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
-                      reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(length));
+  const int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
+                                   reinterpret_cast<const unsigned char*>(text.data()),
+                                   static_cast<int>(digest_in_base64));
   if (size != 33 || !text.ends_with('=')) return std::nullopt;
   bytes.pop_back();
   return bytes;
@@ -126,13 +127,13 @@ std::optional<std::string> base64_bytes(std::string_view text) {
 
 Result<Pin> parse_pin(std::string_view text) {
   auto digits = text;
-  std::optional<std::string> bytes;
+  // BASE64 may begin with a slash itself: the length tells.
   for (const std::string_view prefix : {"sha256//", "sha256/", "sha256:"})
-    if (digits.starts_with(prefix)) {
+    if (text.starts_with(prefix) && text.size() >= prefix.size() + digest_in_base64) {
       digits.remove_prefix(prefix.size());
       break;
     }
-  bytes = digits.size() == 64 ? hex_bytes(digits) : base64_bytes(digits);
+  const auto bytes = digits.size() == 64 ? hex_bytes(digits) : base64_bytes(digits);
   Pin pin;
   if (!bytes || bytes->size() != pin.size())
     return fail(Word::bad_request, "holds " + ipc::printable(text, 80) +

@@ -72,9 +72,9 @@ profile = "corp"
 uri = "tcp://127.0.0.1:9001"
 transit = true
 [tls.corp]
-certificate = "/c.pem"
-private_key = "/k.pem"
-ca = "/ca.pem"
+certificate = "/dev/null"
+private_key = "/dev/zero"
+ca = "/dev"
 versions = ["1.3"]
 ktls = "direct"
 handshake_timeout = "3s"
@@ -106,7 +106,7 @@ expect = "allow"
   cr_assert(config->listens.size() == 2 && config->listens[0].service == "web" && config->listens[1].transit);
   cr_assert_eq(
       config->profiles.at("corp"),
-      R"({"certificate":"/c.pem","private_key":"/k.pem","ca":["/ca.pem"],"versions":["1.3"],"ktls":"direct",)"
+      R"({"certificate":"/dev/null","private_key":"/dev/zero","ca":["/dev"],"versions":["1.3"],"ktls":"direct",)"
       R"("handshake_timeout_ms":3000,"workers":2})");
   cr_assert(config->helpers.size() == 2 && config->helpers[0].environment.at("HOME") == "/");
   cr_assert(config->limits.requests_per_second == 5 && config->limits.hop_timeout.count() == 250);
@@ -225,6 +225,17 @@ Test(config, of_a_long_line_the_part_around_the_error_is_shown) {
   refused(rules + "\"alow out bad *\", \"allow out last *\"]\n", {"\n    ...", "\"alow out bad *\""});
 }
 
+Test(config, at_boot_a_file_that_is_not_there_is_a_warning) {
+  const auto result = loaded("[tls.a]\npsk_file = '/x/psk'", {}, Strictness::boot);
+  cr_assert(result.config && printed(result).starts_with("p.toml:2:12: warning: \"/x/psk\": No such file"));
+}
+
+Test(config, pins_are_written_as_people_write_them) {
+  const std::string base64 = "/" + std::string(42, 'A') + "=";
+  good("[tls.a]\npins = ['sha256/" + base64 + "', 'sha256//" + base64 + "', '" + std::string(64, 'a') + "']");
+  refused("[tls.a]\npins = ['sha1//" + base64 + "', '" + base64 + "']", {"sha256//BASE64"});
+}
+
 Test(config, bad_values_are_refused_with_a_remedy) {
   refused("rules = 'deny in * *'", {"must be a list of strings"});
   refused("rules = [1, ['x']]", {"a rule is a string"});
@@ -241,6 +252,11 @@ Test(config, bad_values_are_refused_with_a_remedy) {
       "'tcp://0.0.0.0:9000/x'\n[[listen]]\nuri='tcp://[::]:1'\n[[listen]]\nuri='tcp://[::]:1'",
       {"names a user or service", "listener \"tcp://[::]:1\" is given twice; the first, at p.toml:4"});
   refused("[limits]\nconections = 1\n[x]\n", {"did you mean \"connections\"?", "unknown key \"x\""});
+  refused(
+      "[tls.a]\ncertificate = '/x/y'\nprivate_key = '/'\nca = ['/dev', '/x/z']\ncrl = '/dev'\nkeylog = '/x'",
+      {"p.toml:2:15: error: \"/x/y\": No such file or directory",
+       "\"/\" is a directory; private_key takes files", "\"/x/z\": No such",
+       "p.toml:5:7: error: \"/dev\" is a directory"});
   refused("[tls.a]\ncertificate = '/x'\nversions = ['1.1']\npins = ['abc']\nverfy = 'full'",
           {"needs \"private_key\"", "\"1.1\" is no value of versions", "\"abc\" is no pin",
            "did you mean \"verify\"?"});
