@@ -24,7 +24,9 @@ using ipc::Word;
 
 constexpr std::uint64_t look_every = 1000;                       // milliseconds between looks at files
 constexpr std::uint64_t fresh_keys_every = 12ULL * 3600 * 1000;  // a listener's ticket keys live this long
-constexpr const char* certificate_ciphers = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20";
+// No finite fields: a peer may choose one in which a step takes a tenth of a second (RFC 9325, section 4.1).
+constexpr const char* certificate_ciphers = "ECDHE+AESGCM:ECDHE+CHACHA20";
+constexpr const char* usual_groups = "X25519:P-256:P-384";
 
 std::unexpected<ipc::Error> unusable(std::string_view what, const std::string& path) {
   return fail(Word::auth, "cannot use the " + std::string(what) + " " + path + ": " + take_reason());
@@ -75,7 +77,7 @@ Result<> Context::load(const Log& log) {
   TRY(load_trust());
   TRY(open_keylog(log));
   set_sessions();
-  if (settings_.verify == Verify::none && role_ == Role::client)
+  if (verify() == Verify::none)
     log("warn", "a tls profile has verify = \"none\": whoever answers is believed to be the far side");
   install_callbacks(*this);
   return {};
@@ -108,7 +110,7 @@ Result<> Context::set_protocol() {
                 "ciphersuites"));
   TRY(set_names(
       [](SSL_CTX* to, const char* list) { return static_cast<int>(SSL_CTX_set1_groups_list(to, list)); },
-      settings_.groups, "groups"));
+      settings_.groups.empty() ? usual_groups : settings_.groups, "groups"));
   for (const auto& protocol : settings_.alpn) alpn_ += static_cast<char>(protocol.size()) + protocol;
   if (role_ == Role::client && !alpn_.empty())
     SSL_CTX_set_alpn_protos(ctx, reinterpret_cast<const unsigned char*>(alpn_.data()),
@@ -136,7 +138,7 @@ Result<> Context::load_identity(const Log& log) {
 }
 
 Result<> Context::load_trust() {
-  if (role_ == Role::client && settings_.verify != Verify::full) return {};
+  if (verify() != Verify::full) return {};
   if (role_ == Role::server && settings_.client_auth == ClientAuth::none) return {};
   const auto& anchors = role_ == Role::client ? settings_.ca : settings_.client_ca;
   if (role_ == Role::server && anchors.empty())

@@ -39,6 +39,9 @@ class Context {
   SSL_CTX* raw() const { return ctx_.get(); }
   Role role() const { return role_; }
   const Settings& settings() const { return settings_; }
+  /// What is asked of the peer's certificate. `verify` of a profile is of dials: whom a listener believes
+  /// without a chain could bear any name.
+  Verify verify() const { return role_ == Role::server ? Verify::full : settings_.verify; }
   const PskTable& psks() const { return psks_; }
   SessionStore& sessions() { return sessions_; }
   /// Tickets of this context are good wherever a context was made of the same `profile` and files, and is

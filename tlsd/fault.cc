@@ -78,6 +78,14 @@ std::string verify_sentence(const Facts& facts) {
   }
 }
 
+/// Whoever has keys in a file may have thought that one of them was offered.
+std::string unused_key(const Facts& facts) {
+  const auto& settings = facts.context->settings();
+  if (!is_client(facts) || settings.psk_file.empty() || !settings.identity.empty()) return {};
+  return "; no key of psk_file was offered: name its identity in the URI, as in tls://identity@host, or with "
+         "identity = in the profile";
+}
+
 constexpr int first_alert = SSL_AD_REASON_OFFSET;
 
 /// What the far side's alert means, seen from here; an empty string for alerts that are not of
@@ -109,7 +117,7 @@ std::string alert_sentence(int alert, const Facts& facts) {
                                                   : "a signature or key is wrong";
     case SSL_AD_HANDSHAKE_FAILURE:
       return facts.psk ? "it does not take our pre-shared key"
-                       : "no cipher, key or certificate suits both sides";
+                       : "no cipher, key or certificate suits both sides" + unused_key(facts);
     case SSL_AD_INSUFFICIENT_SECURITY:
       return "our ciphers or keys are too weak for it";
     case SSL_AD_PROTOCOL_VERSION:

@@ -156,6 +156,7 @@ void note_secret(Records& records, std::string_view line) {
 }
 
 bool has_agreed(const Session& session) {
+  if (SSL_version(session.raw()) != TLS1_3_VERSION) return false;  // a server may choose it in TLS 1.2, too
   const unsigned char* protocol = nullptr;
   unsigned size = 0;
   SSL_get0_alpn_selected(session.raw(), &protocol, &size);

@@ -58,11 +58,19 @@ void add(std::vector<std::string>& names, std::string name) {
     names.push_back(std::move(name));
 }
 
+/// In any other type of string the bytes of a name could be those of a quite different one.
+bool has_a_byte_for_each_letter(const ASN1_STRING* string) {
+  const int type = ASN1_STRING_type(string);
+  return type == V_ASN1_PRINTABLESTRING || type == V_ASN1_UTF8STRING || type == V_ASN1_IA5STRING;
+}
+
 std::string common_name(const X509* certificate) {
   const auto* subject = X509_get_subject_name(certificate);
   const int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
   if (at < 0) return {};
-  auto name = lower(text_of_asn1(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at))));
+  const auto* text = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at));
+  if (!has_a_byte_for_each_letter(text)) return {};
+  auto name = lower(text_of_asn1(text));
   return is_host_name(name) ? name : "";
 }
 

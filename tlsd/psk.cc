@@ -86,6 +86,8 @@ ipc::Result<PskTable> PskTable::parse(std::string text, std::string_view file) {
     if (colon == 0 || colon == line.npos || colon > longest_identity)
       return wrong("a line is identity:secret");
     const auto identity = line.substr(0, colon), secret = line.substr(colon + 1);
+    if (ipc::printable(identity) != identity)
+      return wrong("an identity is printable ASCII, so that rules, labels and logs write it in one way");
     auto key = psk_from(secret);
     if (!key) return wrong(key.error().text);
     if (!table.keys_.emplace(identity, std::move(*key)).second)

@@ -32,8 +32,8 @@ ipc::Result<Psk> psk_from(std::string_view secret);
 /// Whether a secret looks guessed rather than drawn: words, repetitions. For a warning only.
 bool is_weak(std::string_view secret);
 
-/// The keys of a `psk_file`: a line `identity:secret` each; empty lines and those that begin with # are
-/// skipped.
+/// The keys of a `psk_file`: a line `identity:secret` each, the identity in printable ASCII; empty lines and
+/// those that begin with # are skipped.
 class PskTable {
  public:
   /// BAD_REQUEST names the file and the line, never its content.

@@ -1,5 +1,6 @@
 #include "tlsd/trust.hh"
 
+#include <openssl/pem.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,20 +13,46 @@ using ipc::fail;
 using ipc::Result;
 using ipc::Word;
 
+inline void free_objects(STACK_OF(X509_INFO) * objects) { sk_X509_INFO_pop_free(objects, X509_INFO_free); }
+using Objects = std::unique_ptr<STACK_OF(X509_INFO), Release<free_objects>>;
+
 bool is_directory(const std::string& path) {
   struct stat status {};
   return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
-Result<> load(X509_STORE* store, const std::string& path, std::string_view what) {
-  if (::access(path.c_str(), R_OK) != 0)
-    return fail(Word::auth,
-                "cannot read the " + std::string(what) + " " + path + ": " + ipc::errno_text(errno));
+std::unexpected<ipc::Error> unreadable(std::string_view what, const std::string& path) {
+  return fail(Word::auth,
+              "cannot read the " + std::string(what) + " " + path + ": " + ipc::errno_text(errno));
+}
+
+Result<> load_anchors(X509_STORE* store, const std::string& path) {
+  if (::access(path.c_str(), R_OK) != 0) return unreadable("ca", path);
   ERR_clear_error();
   const int loaded = is_directory(path) ? X509_STORE_load_path(store, path.c_str())
                                         : X509_STORE_load_file(store, path.c_str());
   if (loaded == 1) return {};
-  return fail(Word::auth, "cannot use the " + std::string(what) + " " + path + ": " + take_reason());
+  return fail(Word::auth, "cannot use the ca " + path + ": " + take_reason());
+}
+
+/// OpenSSL's own loader would take a certificate that lies among the lists for one that is trusted.
+Result<> load_lists(X509_STORE* store, const std::string& path) {
+  const Bio file{BIO_new_file(path.c_str(), "r")};
+  if (!file) return unreadable("crl", path);
+  const Objects objects{PEM_X509_INFO_read_bio(file.get(), nullptr, nullptr, nullptr)};
+  const auto refuse = [&](const std::string& why) {
+    return fail(Word::auth, "cannot use the crl " + path + ": " + why);
+  };
+  if (!objects) return refuse(take_reason());
+  int lists = 0;
+  for (int i = 0; i < sk_X509_INFO_num(objects.get()); ++i) {
+    const auto* object = sk_X509_INFO_value(objects.get(), i);
+    if (object->x509 != nullptr) return refuse("it holds a certificate, and may hold revocation lists only");
+    if (object->crl == nullptr) continue;
+    if (X509_STORE_add_crl(store, object->crl) != 1) return refuse(take_reason());
+    ++lists;
+  }
+  return lists > 0 ? Result<>{} : refuse("it holds no revocation list in PEM");
 }
 
 const char* path_of(const char* variable, const char* otherwise) {
@@ -37,11 +64,11 @@ const char* path_of(const char* variable, const char* otherwise) {
 Result<Store> make_trust(const std::vector<std::string>& anchors, const std::vector<std::string>& crls) {
   Store store{X509_STORE_new()};
   if (!store) return fail(Word::internal, "X509_STORE_new: " + take_reason());
-  for (const auto& path : anchors) TRY(load(store.get(), path, "ca"));
+  for (const auto& path : anchors) TRY(load_anchors(store.get(), path));
   if (anchors.empty() && X509_STORE_set_default_paths(store.get()) != 1)
     return fail(Word::auth, "cannot load the system's trusted authorities: " + take_reason());
   ERR_clear_error();  // a default file that does not exist
-  for (const auto& path : crls) TRY(load(store.get(), path, "crl"));
+  for (const auto& path : crls) TRY(load_lists(store.get(), path));
   // Whoever is named in `ca` is believed, be it a root or not.
   unsigned long flags = anchors.empty() ? 0 : X509_V_FLAG_PARTIAL_CHAIN;
   if (!crls.empty()) flags |= X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL;

@@ -9,14 +9,14 @@
 namespace tlsd {
 
 /// Pre-shared key suites of TLS 1.2, forward secret ones first.
-constexpr const char* psk_ciphers =
-    "kECDHEPSK+CHACHA20:kDHEPSK+AESGCM:kDHEPSK+CHACHA20:kPSK+AESGCM:kPSK+CHACHA20";
+constexpr const char* psk_ciphers = "kECDHEPSK+CHACHA20:kPSK+AESGCM:kPSK+CHACHA20";
 
 inline void free_names(STACK_OF(X509_NAME) * names) { sk_X509_NAME_pop_free(names, X509_NAME_free); }
 using Names = std::unique_ptr<STACK_OF(X509_NAME), Release<free_names>>;
 
 /// A store of these PEM files and hashed directories; without any, OpenSSL's default store (SSL_CERT_FILE,
-/// SSL_CERT_DIR). With `crls` no certificate passes that one of them revokes or that none of them covers.
+/// SSL_CERT_DIR). `crls` are PEM files that hold revocation lists and nothing else; with them no certificate
+/// passes that one of them revokes or that none of them covers.
 ipc::Result<Store> make_trust(const std::vector<std::string>& anchors, const std::vector<std::string>& crls);
 /// What the default store is read from: to be watched.
 std::vector<std::string> system_trust_files();

@@ -37,7 +37,7 @@ Result<> check_pins(const Session& session, const X509* certificate) {
 
 Result<> check_certificate(const Session& session, const X509* certificate) {
   const auto& facts = session.facts();
-  const bool full = facts.context->settings().verify == Verify::full;
+  const bool full = facts.context->verify() == Verify::full;
   if (full && SSL_get_verify_result(session.raw()) != X509_V_OK)
     return fail(Word::auth, "the certificate of " + facts.peer + " is not accepted: " +
                                 X509_verify_cert_error_string(SSL_get_verify_result(session.raw())));
@@ -48,9 +48,9 @@ Result<> check_certificate(const Session& session, const X509* certificate) {
 }
 
 bool must_show_certificate(const Facts& facts) {
-  const auto& settings = facts.context->settings();
-  if (facts.context->role() == Role::server) return settings.client_auth == ClientAuth::require;
-  return settings.verify != Verify::none;
+  const auto& context = *facts.context;
+  if (context.role() == Role::server) return context.settings().client_auth == ClientAuth::require;
+  return context.verify() != Verify::none;
 }
 
 Result<> check_peer(const Session& session, const X509* certificate) {
@@ -61,15 +61,17 @@ Result<> check_peer(const Session& session, const X509* certificate) {
   return fail(Word::auth, facts.peer + " showed no certificate, and one is required");
 }
 
-/// Only what was verified may become a name that rules believe.
-void add_certificate(Labels& labels, const X509* certificate) {
+/// Only what an authority has vouched for may become a name that rules believe; a pin vouches for the key.
+void add_certificate(Labels& labels, const X509* certificate, Verify verified) {
+  if (verified == Verify::none) return;
+  labels["cert.fingerprint"] = fingerprint_of(certificate);
+  if (verified == Verify::pins) return;
   std::string all;
   const auto names = names_in(certificate);
   for (const auto& name : names) all += (all.empty() ? "" : " ") + name;
   if (!names.empty()) labels["cert.name"] = names.front();
   if (!names.empty()) labels["cert.names"] = all;
   labels["cert.issuer"] = issuer_of(certificate);
-  labels["cert.fingerprint"] = fingerprint_of(certificate);
 }
 
 void add_protocol(Labels& labels, const SSL* ssl) {
@@ -91,8 +93,8 @@ Result<Labels> judge_peer(const Session& session) {
   Labels labels;
   add_protocol(labels, session.raw());
   if (rests_on_psk(session)) labels["psk.identity"] = ipc::printable(facts.identity, 128);
-  const bool verified = facts.context->settings().verify != Verify::none;
-  if (certificate && verified && !rests_on_psk(session)) add_certificate(labels, certificate.get());
+  if (certificate && !rests_on_psk(session))
+    add_certificate(labels, certificate.get(), facts.context->verify());
   return labels;
 }
 }  // namespace tlsd

@@ -43,7 +43,7 @@ tlsd::Certificate make(const Wanted& wanted, EVP_PKEY* key, X509* issuer, EVP_PK
   X509_gmtime_adj(X509_getm_notBefore(made.get()), wanted.from);
   X509_gmtime_adj(X509_getm_notAfter(made.get()), wanted.until);
   auto* name = X509_get_subject_name(made.get());
-  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
+  X509_NAME_add_entry_by_txt(name, "CN", wanted.common_name_type,
                              reinterpret_cast<const unsigned char*>(wanted.common_name.c_str()), -1, -1, 0);
   X509_set_pubkey(made.get(), key);
   auto* by = issuer != nullptr ? issuer : made.get();

@@ -27,6 +27,7 @@ struct Wanted {
   std::string usage{};  ///< extendedKeyUsage
   int rsa_bits = 0;     ///< 0: P-256
   const char* digest = "SHA256";
+  int common_name_type = MBSTRING_UTF8;  ///< or the type of ASN.1 string whose bytes it is
 };
 
 /// A certification authority in a scratch directory.

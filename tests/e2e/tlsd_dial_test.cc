@@ -112,6 +112,17 @@ Test(tlsd_dial, revoked_is_revoked_and_a_list_must_cover_the_issuer) {
   must_fail(fresh.dial(tls(bench.server.port()), bench.settings({{"crl", empty}})), "AUTH", "was revoked");
 }
 
+Test(tlsd_dial, a_file_of_lists_is_no_way_to_be_trusted) {
+  DialBench bench;
+  Authority other{bench.dir, "other"};
+  const auto list = read_file(bench.ca.revocations({}));
+  write_file(bench.dir / "mixed", list + read_file(other.certificate()));
+  must_fail(bench.dial({{"crl", bench.dir / "mixed"}}), "AUTH", "it holds a certificate");
+  write_file(bench.dir / "empty", "");
+  must_fail(bench.dial({{"crl", bench.dir / "empty"}}), "AUTH", "no revocation list");
+  must_fail(bench.dial({{"crl", bench.dir / "none"}}), "AUTH", "No such file");
+}
+
 Test(tlsd_dial, pins_are_demanded_beside_the_chain_or_instead_of_it) {
   DialBench bench;
   const auto wrong = "sha256//" + std::string(43, 'A') + "=";
@@ -185,6 +196,27 @@ Test(tlsd_dial, pre_shared_keys_from_the_uri_and_from_a_file) {
     must_fail(router.dial(tls(server.port(), "", "carol@"), settings), "AUTH", "identity carol");
   }
   must_fail(router.dial(tls(server.port(), "", "alice:short@")), "BAD_REQUEST", "too short");
+}
+
+Test(tlsd_dial, where_keys_are_kept_no_certificate_is_taken_instead) {
+  DialBench bench;
+  const auto file = bench.dir / "psk";
+  for (const std::string keys : {"", "# none\n", "bob:0123456789abcdef-not-hex\n"}) {
+    write_file(file, keys);
+    ScriptedRouter fresh{"tlsd"};
+    must_fail(
+        fresh.dial(tls(bench.server.port()), bench.settings({{"psk_file", file}, {"identity", "alice"}})),
+        "AUTH", "has no key for the identity alice");
+  }
+}
+
+Test(tlsd_dial, a_file_of_keys_without_an_identity_is_told_of) {
+  DialBench bench;
+  use_psk(bench.context.get());
+  SSL_CTX_set_max_proto_version(bench.context.get(), TLS1_2_VERSION);
+  SSL_CTX_set_cipher_list(bench.context.get(), "PSK");
+  write_file(bench.dir / "psk", std::string("alice:") + alices_key + "\n");
+  must_fail(bench.dial({{"psk_file", bench.dir / "psk"}}), "AUTH", "tls://identity@host");
 }
 
 Test(tlsd_dial, a_server_that_ignores_the_key_is_not_believed_even_with_a_good_certificate) {

@@ -5,61 +5,13 @@
 
 #include <thread>
 
-#include "tests/e2e/tls_kit.hh"
+#include "tests/e2e/tls_listen_bench.hh"
 #include "tlsd/names.hh"
 
 using namespace kit;
 
 namespace {
-using Members = std::vector<std::pair<std::string, std::string>>;
-
-/// A listener of tlsd with a certificate of `ca`, and the settings given.
-struct Bench {
-  TempDir dir;
-  Authority ca{dir};
-  Issued issued = ca.issue("server");
-  ScriptedRouter router{"tlsd"};
-  tlsd::SslCtx context = client_context(ca.certificate());
-  std::uint16_t port = 0;
-  int next_id = 1;
-
-  explicit Bench(Members more = {}, const std::string& service = "pong") {
-    more.emplace_back("certificate", issued.certificate);
-    more.emplace_back("private_key", issued.key);
-    listen(more, service);
-  }
-  void listen(const Members& members, const std::string& service) {
-    const auto raw = service.empty() ? "" : R"("service":")" + service + R"(",)";
-    port = router.listen_port("tls://127.0.0.1:0", raw + profile(members), next_id++);
-  }
-  /// Answers the next question with `deliver` and takes the service's socket.
-  ipc::Fd deliver(ipc::Labels* labels = nullptr) {
-    auto question = router.answer();
-    cr_assert(question.message->method == "accepted", "%s", question.text.c_str());
-    if (labels != nullptr) *labels = question.message->params["labels"].labels();
-    router.answer(question, R"({"token":1,"mode":"deliver"})");
-    auto delivery = router.answer();
-    cr_assert(delivery.message->method == "deliver", "%s", delivery.text.c_str());
-    return delivery.take_fd();
-  }
-  /// A handshake that must come to nothing, with these words in the log.
-  void must_refuse(SSL_CTX* with, std::string_view because) {
-    const auto socket = connect_tcp(port);
-    TlsEnd end{with, socket.borrow(), false};
-    if (end.shake_hands()) end.receive_all();  // TLS 1.3: the refusal comes after
-    ERR_clear_error();
-    must_log(because);
-  }
-  void must_log(std::string_view because) {
-    const auto log = router.expect("log");
-    cr_assert(log.text.find(because) != std::string::npos, "%s", log.text.c_str());
-  }
-};
-
-void show(SSL_CTX* context, const Issued& issued) {
-  SSL_CTX_use_certificate_chain_file(context, issued.certificate.c_str());
-  SSL_CTX_use_PrivateKey_file(context, issued.key.c_str(), SSL_FILETYPE_PEM);
-}
+using Bench = ListenBench;
 
 void use_psk(SSL_CTX* context, bool right = true, const char* identity = "alice") {
   static const char* name;
