@@ -40,6 +40,14 @@ std::string steps_of(ipc::JsonView decision) {
   return aligned(rows);
 }
 
+/// Who the other host is, by what TLS authenticated.
+std::string proved(ipc::JsonView decision) {
+  std::string text;
+  const auto labels = decision["proved"].labels();
+  for (const auto& [name, value] : labels) text += ", " + ipc::printable(name) + " " + ipc::printable(value);
+  return text;
+}
+
 std::string reason(ipc::JsonView decision) {
   const auto rule = decision["rule"];
   if (rule.is_object()) return "by \"" + shown(rule["text"]) + "\" " + in_brackets(shown(rule["at"]));
@@ -84,6 +92,7 @@ std::string decision_as_line(ipc::JsonView decision) {
   if (shown(decision["direction"]) != "in" && decision["peer"].is_string())
     text += ", to " + shown(decision["peer"]);
   if (decision["path"].is_string()) text += ", " + shown(decision["path"]);
+  text += proved(decision);
   if (const auto why = reason(decision); !why.empty()) text += ", " + why;
   if (failed && verdict != "deny") text += ", " + shown(decision["code"]) + ": " + shown(decision["message"]);
   return text;

@@ -56,7 +56,7 @@ Loaded load_text(std::string_view toml, std::string_view file, const Arguments& 
 
 Loaded load(const Arguments& arguments, Strictness strictness) {
   Draft draft{strictness};
-  draft.looks_for_programs = true;
+  draft.looks_around = true;
   std::deque<SourceText> sources;
   for (const auto& file : arguments.config ? std::vector{*arguments.config} : default_config_files()) {
     auto text = read_config_file(file);

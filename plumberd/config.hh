@@ -111,7 +111,7 @@ struct Arguments {
   std::optional<std::string> config{};  ///< --config: no other file is read
 };
 
-/// How strict `load` is about users and files that do not exist.
+/// How strict `load` is about users that do not exist.
 enum class Strictness : std::uint8_t { boot, check };
 
 struct Loaded {
@@ -123,7 +123,7 @@ struct Loaded {
 /// Starts nothing, creates nothing. The only I/O is reading those files and the user database, and looking
 /// for the programs of [helpers.*] and the files that profiles name.
 Loaded load(const Arguments& arguments, Strictness strictness);
-/// The same from text, without a look at programs: what tests and the fuzzer call. `file` is the name shown.
+/// The same from text, without that look around: what tests and the fuzzer call. `file` is the name shown.
 Loaded load_text(std::string_view toml, std::string_view file, const Arguments& arguments,
                  Strictness strictness);
 

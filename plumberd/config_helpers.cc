@@ -69,15 +69,12 @@ bool can_be_run(const HelperSpec& helper) {
   return false;
 }
 
-/// At boot it may be on a file system that comes later.
+/// It may be installed later, or stand on a file system that comes later: no error.
 void check_program(Draft& draft, Fields& fields, const HelperSpec& helper) {
-  if (!draft.looks_for_programs || helper.exec.empty() || helper.exec[0].empty() || can_be_run(helper))
-    return;
-  const auto place = fields.place(*fields.take("exec"));
-  const auto text = "there is no program " + quoted(helper.exec[0]);
-  if (draft.strictness == Strictness::check)
-    return draft.report.error(place, text + " that can be run; install it, correct its path or chmod +x it");
-  draft.report.warning(place, text + " that can be run (yet); until then its schemes have no helper");
+  if (!draft.looks_around || helper.exec.empty() || helper.exec[0].empty() || can_be_run(helper)) return;
+  draft.report.warning(fields.place(*fields.take("exec")),
+                       "there is no program " + quoted(helper.exec[0]) +
+                           " that can be run (yet); install it, correct its path or chmod +x it");
 }
 
 void check_helper(Draft& draft, Fields& fields, const HelperSpec& helper, const Place& place) {

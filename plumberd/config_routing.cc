@@ -109,6 +109,10 @@ void refuse_udp_keys(Fields& fields, std::initializer_list<std::string_view> key
       fields.wrong(*node, quoted(key) + " is for udp:// only; remove it");
 }
 
+bool can_be_kept_warm(const std::string& target) {
+  return target.starts_with("tcp://") || target.starts_with("tls://");
+}
+
 Route route_from(Draft& draft, const Document& document, const Node& node, const std::string& name) {
   Route route;
   if (node.kind == Node::Kind::string) route.targets.push_back(node.text);
@@ -125,6 +129,10 @@ Route route_from(Draft& draft, const Document& document, const Node& node, const
   own.boolean("fragment");
   route.settings = own.members();
   fields.finish();
+  const auto* warm = fields.take("warm");
+  if (warm != nullptr && route.warm > 0 && !route.targets.empty() && !can_be_kept_warm(route.targets[0]))
+    draft.report.warning(fields.place(*warm),
+                         "only tcp:// and tls:// can be kept warm, and of a list its first; remove it");
   const auto is_udp = [](const std::string& target) { return target.starts_with("udp://"); };
   if (std::ranges::none_of(route.targets, is_udp)) refuse_udp_keys(fields, {"fragment"});
   if (!route.source.empty() && !ipc::parse_address(route.source))

@@ -99,7 +99,7 @@ class Profile {
     auto full = path(text);
     struct stat status {};
     const bool is_missing = ::stat(full.c_str(), &status) != 0;
-    if (key.type == Type::path || (is_missing && errno == EACCES)) return full;
+    if (!draft_.looks_around || key.type == Type::path || (is_missing && errno == EACCES)) return full;
     if (is_missing)
       tell(node, quoted(full) + ": " + ipc::errno_text(errno) + "; correct " + std::string(key.name));
     if (!is_missing && S_ISDIR(status.st_mode) && key.type != Type::places)
@@ -107,11 +107,9 @@ class Profile {
     return full;
   }
 
-  /// At boot the router starts all the same: other profiles may be fine.
+  /// It may come later, and other profiles may be fine: no error.
   void tell(const Node& node, std::string text) {
-    if (draft_.strictness == Strictness::boot)
-      return draft_.report.warning(fields_.place(node), std::move(text));
-    fields_.wrong(node, std::move(text));
+    draft_.report.warning(fields_.place(node), std::move(text));
   }
 
   void write(ipc::JsonWriter& writer, const TlsKey& key, const Node& node) {

@@ -69,6 +69,13 @@ void write_client(ipc::JsonWriter& json, const Decision::Who& who) {
   json.end();
 }
 
+void write_proved(ipc::JsonWriter& json, const ipc::Labels& proved) {
+  if (proved.empty()) return;
+  json.key("proved").object();
+  for (const auto& [name, value] : proved) json.add(name, ipc::printable(value));
+  json.end();
+}
+
 void write_steps(ipc::JsonWriter& json, const std::vector<Step>& steps) {
   json.key("steps").array();
   for (const auto& step : steps) {
@@ -149,6 +156,7 @@ std::string to_json(const Decision& d) {
   json.add("asked", ipc::printable(d.asked)).add("opened", ipc::printable(d.opened));
   write_client(json, d.client);
   json.add_if("peer", ipc::printable(d.peer));
+  write_proved(json, d.proved);
   write_steps(json, d.steps);
   write_outcome(json, d);
   json.key("ms").object().key("route").decimal(d.ms_route).key("judge").decimal(d.ms_judge);
@@ -167,6 +175,7 @@ std::string to_line(const Decision& d) {
   if (d.client.known) add_number(out, " uid=", d.client.uid);
   if (d.client.known) add_number(out, " pid=", static_cast<std::uint64_t>(d.client.pid));
   add_field(out, " peer=", ipc::printable(d.peer));
+  for (const auto& [name, value] : d.proved) add_field(out, " " + name + "=", ipc::printable(value));
   add_rule_fields(out, d);
   add_field(out, " path=", d.path);
   if (d.failed) add_field(out, " error=", ipc::to_string(d.error.word));

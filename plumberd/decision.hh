@@ -31,6 +31,7 @@ struct Decision {
     bool weak = false;  ///< the pid was not pinned by the kernel (no SO_PEERPIDFD)
   } client{};
   std::string peer{};    ///< remote side: "tcp:192.0.2.1:40000" (in) or the target's URI, masked (out)
+  ipc::Labels proved{};  ///< what a helper authenticated of a remote peer: names, fingerprint, PSK identity
   std::string helper{};  ///< which helper was asked, or would be
   std::vector<Step> steps{};
   Verdict verdict = Verdict::none;

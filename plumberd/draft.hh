@@ -21,8 +21,7 @@ struct Draft {
   Report report{};
   Principals principals{};
   Strictness strictness;
-  /// Of [helpers.*].
-  bool looks_for_programs = false;
+  bool looks_around = false;  ///< for the programs and files that the configuration names
   std::vector<std::string> schemes{"tcp", "tls", "dtls", "udp", "unix"};  ///< and those of [helpers.*]
   RuleTable rules{};
   std::vector<Place> rule_places{};  ///< by number of the rule

@@ -35,6 +35,15 @@ Facts facts_of(const ipc::Labels& labels) {
   return facts;
 }
 
+/// Who was at the other end, for the record.
+ipc::Labels proved_of(const ipc::Labels& labels) {
+  ipc::Labels proved;
+  for (const auto* name : {"cert.names", "cert.name", "cert.fingerprint", "psk.identity"})
+    if (auto value = label(labels, name); !value.empty()) proved.emplace(name, std::move(value));
+  if (proved.contains("cert.names")) proved.erase("cert.name");  // one of them
+  return proved;
+}
+
 /// Labels for the service: the helper's own, what the far host claims under `claimed.`, and the name.
 ipc::Labels labels_for_service(const Inbound& inbound, const std::string& service) {
   ipc::Labels labels;
@@ -107,6 +116,7 @@ ipc::Result<> Admissions::locate(Entry& entry, const Listeners::Bound& bound) {
   auto& labels = entry.inbound.labels;
   labels["scheme"] = bound.scheme;
   decision.peer = bound.scheme + ":" + label(labels, "peer.address") + ":" + label(labels, "peer.port");
+  decision.proved = proved_of(labels);
   if (entry.inbound.hops > most_hops) return ipc::fail(ipc::Word::loop, "more than 8 hops");
   auto routed = TRY(route(*entry.config, {.service = entry.inbound.service,
                                           .from_outside = true,

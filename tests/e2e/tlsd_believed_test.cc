@@ -75,6 +75,7 @@ Test(tlsd_believed, the_shorter_of_two_idle_limits_holds_for_every_service) {
       const ipc::Fd service = serve();
       client.join();
       cr_assert(receive_all(service.borrow()).empty());
+      bench.router.expect("log");
     };
     connect([&] { return bench.deliver(); });
     connect([&] {

@@ -212,6 +212,20 @@ Test(config, redirect_loops_are_shown_whole) {
   good("[redirects]\na = 'b'\nb = 'tcp://h/a'\n");
 }
 
+Test(config, loops_of_uri_redirects_are_errors_too_and_chains_are_none) {
+  const auto redirect = [](std::string_view from, std::string_view to) {
+    return "[[redirect]]\nfrom = \"" + std::string(from) + "\"\nto = \"" + std::string(to) + "\"\n";
+  };
+  refused(redirect("tls://a.example.com/*", "tls://a.example.com/{service}"),
+          {"p.toml:2:8: error: redirect loop: tls://a.example.com/* -> tls://a.example.com/*; break it"});
+  refused(redirect("tls://a/*", "tls://b/{service}") + redirect("tls://b/*", "tls://a/y"),
+          {"redirect loop: tls://a/* -> tls://b/* -> tls://a/*"});
+  refused("[redirects]\nx = \"tls://a/x\"\n" + redirect("tls://a/x", "x"),
+          {"redirect loop: tls://a/x -> x -> tls://a/x"});
+  good(redirect("tls://a/*", "tls://b/{service}") + redirect("tls://b/x", "tls://c/x"));
+  good(redirect("tls://a/*", "tls://a:9001/{service}"));
+}
+
 Test(config, loops_of_routes_are_errors_too_and_the_service_of_its_own_name_is_none) {
   refused("[routes]\na = 'b'\nb = 'unix:///a'\n", {"p.toml:2:1: error: loop: a -> b -> a; break it"});
   refused("[redirects]\na = 'b'\n[routes]\nb = 'c'\nc = 'a'\n", {"loop: a -> b -> c -> a; break it"});
@@ -223,11 +237,6 @@ Test(config, of_a_long_line_the_part_around_the_error_is_shown) {
   std::string rules = "rules = [";
   for (int i = 0; i < 50; ++i) rules += "\"allow out n" + std::to_string(i) + " *\", ";
   refused(rules + "\"alow out bad *\", \"allow out last *\"]\n", {"\n    ...", "\"alow out bad *\""});
-}
-
-Test(config, at_boot_a_file_that_is_not_there_is_a_warning) {
-  const auto result = loaded("[tls.a]\npsk_file = '/x/psk'", {}, Strictness::boot);
-  cr_assert(result.config && printed(result).starts_with("p.toml:2:12: warning: \"/x/psk\": No such file"));
 }
 
 Test(config, pins_are_written_as_people_write_them) {
@@ -252,11 +261,6 @@ Test(config, bad_values_are_refused_with_a_remedy) {
       "'tcp://0.0.0.0:9000/x'\n[[listen]]\nuri='tcp://[::]:1'\n[[listen]]\nuri='tcp://[::]:1'",
       {"names a user or service", "listener \"tcp://[::]:1\" is given twice; the first, at p.toml:4"});
   refused("[limits]\nconections = 1\n[x]\n", {"did you mean \"connections\"?", "unknown key \"x\""});
-  refused(
-      "[tls.a]\ncertificate = '/x/y'\nprivate_key = '/'\nca = ['/dev', '/x/z']\ncrl = '/dev'\nkeylog = '/x'",
-      {"p.toml:2:15: error: \"/x/y\": No such file or directory",
-       "\"/\" is a directory; private_key takes files", "\"/x/z\": No such",
-       "p.toml:5:7: error: \"/dev\" is a directory"});
   refused("[tls.a]\ncertificate = '/x'\nversions = ['1.1']\npins = ['abc']\nverfy = 'full'",
           {"needs \"private_key\"", "\"1.1\" is no value of versions", "\"abc\" is no pin",
            "did you mean \"verify\"?"});

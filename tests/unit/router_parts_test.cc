@@ -113,6 +113,23 @@ Test(decision, is_one_line_of_fields_with_foreign_bytes_escaped) {
   cr_assert(line.find("rule=\"deny out * *\" at=f:1") != std::string::npos);
 }
 
+Test(decision, tells_what_a_remote_peer_proved) {
+  const Decision decision{.direction = Direction::in,
+                          .asked = "pong",
+                          .opened = "pong",
+                          .peer = "tls:192.0.2.1:4000",
+                          .proved = {{"cert.names", "a.example b.example"}}};
+  cr_assert_neq(to_json(decision).find(R"("proved":{"cert.names":"a.example b.example"})"),
+                std::string::npos);
+  cr_assert_neq(to_line(decision).find(" cert.names=\"a.example b.example\""), std::string::npos);
+}
+
+Test(decision, forges_no_field_from_a_text_that_a_client_chose) {
+  const Decision decision{.asked = R"(x\" uid=0)", .opened = R"(x\" uid=0)"};
+  cr_assert_neq(to_line(decision).find(R"(service="x\\\" uid=0")"), std::string::npos, "%s",
+                to_line(decision).c_str());
+}
+
 Test(decision, hides_the_rule_of_a_denial_that_may_not_be_disclosed) {
   Decision decision{.opened = "pong"};
   decision.verdict = Decision::Verdict::deny;
