@@ -88,8 +88,9 @@ bool is_of_socket(int code) {
   return std::ranges::find(of_socket, code) != of_socket.end();
 }
 
-/// Sends all of them; what is refused for its own sake is lost, alone. Other errors are the result.
-int send_each(int socket, std::span<mmsghdr> headers) {
+/// Sends all of them; what is refused for its own sake is lost, alone, and counted in `too_large` where that
+/// is why. Other errors are the result.
+int send_each(int socket, std::span<mmsghdr> headers, std::size_t* too_large = nullptr) {
   std::size_t done = 0;
   while (done < headers.size()) {
     const auto left = static_cast<unsigned>(headers.size() - done);
@@ -97,6 +98,7 @@ int send_each(int socket, std::span<mmsghdr> headers) {
     if (sent > 0) done += static_cast<std::size_t>(sent);
     if (sent > 0 || errno == EINTR) continue;
     if (is_of_socket(errno)) return errno;
+    if (errno == EMSGSIZE && too_large != nullptr) ++*too_large;
     ++done;
   }
   return 0;
@@ -121,7 +123,7 @@ Batch receive(int socket) {
   return {.arrivals = std::span{all.arrivals}.first(static_cast<std::size_t>(count))};
 }
 
-void send(const Outlet& outlet, std::span<const std::string_view> datagrams) {
+std::size_t send(const Outlet& outlet, std::span<const std::string_view> datagrams) {
   std::array<mmsghdr, batch_size> headers;  // filled as far as they are used, here and below
   std::array<iovec, batch_size> parts;
   sockaddr_storage name;
@@ -140,8 +142,10 @@ void send(const Outlet& outlet, std::span<const std::string_view> datagrams) {
                           .msg_flags = 0};
   }
   // A pending ICMP error of the peer is told once, instead of sending: say it again.
+  std::size_t too_large = 0;
   for (int i = 0; i < 2; ++i)
-    if (send_each(outlet.socket, std::span{headers}.first(count)) != ECONNREFUSED) return;
+    if (send_each(outlet.socket, std::span{headers}.first(count), &too_large) != ECONNREFUSED) break;
+  return too_large;
 }
 
 void send(int socket, std::span<const Letter> letters) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "ipc/message.hh"
 #include "udpd/labels.hh"
 #include "udpd/port.hh"
 #include "udpd/scheme.hh"
@@ -188,6 +189,7 @@ ipc::Result<> Port::relay(Flow& flow) {
   if (!flow.admission.relays) {
     auto pair = TRY(ipc::socket_pair(SOCK_DGRAM));
     TRY(ipc::set_blocking(pair.second.borrow(), true));
+    ipc::bound_datagrams(pair.second.borrow(), ipc::largest_datagram(socket_.borrow()));
     helper_.deliver(std::exchange(flow.admission.token, {}), std::move(pair.second), "relay");
     service = std::move(pair.first);
   }

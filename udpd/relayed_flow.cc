@@ -104,7 +104,15 @@ void RelayedFlow::on_service(int events) {
 
 void RelayedFlow::forward(std::span<const std::string_view> datagrams) {
   if (carried_ != nullptr) carried_->add_sent(size_of(datagrams));
-  send(outlet_, datagrams);
+  if (send(outlet_, datagrams) > 0 && !std::exchange(has_warned_, true)) warn();
+}
+
+/// The service was told that its datagram is sent.
+void RelayedFlow::warn() const {
+  const auto peer = outlet_.to ? outlet_.to : peer_end(outlet_.socket);
+  helper_.log("warn", "udp flow with " + (peer ? place(*peer) : "a peer that is gone") +
+                          ": a datagram is larger than the path carries and was lost, and later ones will be "
+                          "without a word; fragment = true lets them be cut up");
 }
 
 void RelayedFlow::read_datagrams() {

@@ -34,6 +34,7 @@ class RelayedFlow {
   void read_stream();
   bool forward_frames();
   void forward(std::span<const std::string_view> datagrams);
+  void warn() const;
   bool push_stream(std::string_view bytes);
   bool flush();
   void on_peer();
@@ -49,6 +50,7 @@ class RelayedFlow {
   ipc::Framing framing_;
   ipc::Milliseconds idle_;
   std::uint64_t active_at_ = 0;
+  bool has_warned_ = false;
   Outlet outlet_;
   OnEnd on_end_;
   std::string unsent_;  ///< rest of what a stream had no room for; at most one datagram

@@ -67,8 +67,9 @@ struct Outlet {
   std::optional<Peer> to{};
   std::optional<ipc::Address> from{};
 };
-/// Sends up to `batch_size` of them; what the kernel has no room for is lost, as datagrams are.
-void send(const Outlet& outlet, std::span<const std::string_view> datagrams);
+/// Sends up to `batch_size` of them; what the kernel has no room for is lost, as datagrams are. Returns how
+/// many were lost because they are larger than the path carries.
+std::size_t send(const Outlet& outlet, std::span<const std::string_view> datagrams);
 /// One datagram of many that leave an unconnected socket together.
 struct Letter {
   Peer to{};

@@ -13,27 +13,13 @@
 namespace ipc {
 namespace {
 constexpr std::size_t header = header_size(Framing::ipc07);
+/// Of the kernel's own, in the send buffer that a UNIX datagram has to fit.
+constexpr std::size_t overhead = 32;
 
 int option_of(int socket, int option) {
   int value = 0;
   socklen_t size = sizeof value;
   return ::getsockopt(socket, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
-}
-
-/// The largest datagram that can leave: UDP's length field less its header and, for IPv4, that of IP; UNIX
-/// datagrams have to fit the send buffer with the kernel's own overhead.
-std::size_t largest_datagram(int socket) {
-  constexpr std::size_t udp4 = 65'535 - 8 - 20;
-  constexpr std::size_t udp6 = 65'535 - 8;
-  constexpr std::size_t overhead = 32;
-  switch (option_of(socket, SO_DOMAIN)) {
-    case AF_INET:
-      return udp4;
-    case AF_INET6:
-      return udp6;
-    default:
-      return static_cast<std::size_t>(std::max(option_of(socket, SO_SNDBUF), 64)) - overhead;
-  }
 }
 
 std::unexpected<Error> socket_failure(std::string_view what, int code) {
@@ -56,6 +42,25 @@ ssize_t without_interruption(Call call) {
 
 Message message_from(const Frame& frame) { return {frame.type, frame.user_type, std::string(frame.payload)}; }
 }  // namespace
+
+/// UDP's length field less its header and, for IPv4, that of IP.
+std::size_t largest_datagram(int socket) {
+  constexpr std::size_t udp4 = 65'535 - 8 - 20;
+  constexpr std::size_t udp6 = 65'535 - 8;
+  switch (option_of(socket, SO_DOMAIN)) {
+    case AF_INET:
+      return udp4;
+    case AF_INET6:
+      return udp6;
+    default:
+      return static_cast<std::size_t>(std::max(option_of(socket, SO_SNDBUF), 64)) - overhead;
+  }
+}
+
+void bound_datagrams(int socket, std::size_t largest) {
+  const int half = static_cast<int>((largest + overhead) / 2);  // the kernel doubles it
+  ::setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &half, sizeof half);
+}
 
 MessageSocket::MessageSocket(Fd socket, std::size_t largest)
     : socket_{std::move(socket)},

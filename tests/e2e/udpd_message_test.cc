@@ -27,3 +27,37 @@ Test(udpd_message, frames_travel_as_datagrams_and_the_limit_is_told) {
   const auto large = must(client.receive());
   cr_assert(large && large->payload.size() == service.limit());
 }
+
+Test(udpd_message, a_relayed_service_is_told_the_limit_of_its_clients_socket) {
+  ScriptedRouter router{"udpd"};
+  const auto port =
+      router.listen_port("udp://127.0.0.1:0", R"("service":"pong","settings":{"direct_flows":0})");
+  ipc::MessageSocket client{udp_to(port)};
+  must(client.send({.payload = "hello"}));
+  admit(router);
+  ipc::MessageSocket service{delivered(router).socket};
+  cr_assert(must(service.receive())->payload == "hello");
+  cr_assert_leq(service.limit(), client.limit());
+  const auto too_large = service.send({.payload = std::string(client.limit() + 1, 'x')});
+  cr_assert(!too_large && too_large.error().word == ipc::Word::bad_request);
+  const std::string larger(70'000, 'x');
+  cr_assert(::send(service.borrow(), larger.data(), larger.size(), MSG_NOSIGNAL) < 0 && errno == EMSGSIZE);
+  must(service.send({.payload = std::string(service.limit(), 'x')}));
+  cr_assert_eq(must(client.receive())->payload.size(), service.limit());
+}
+
+Test(udpd_message, what_a_relay_cannot_send_is_logged_once_for_each_flow) {
+  ScriptedRouter router{"udpd"};
+  const auto port = router.listen_port("udp://[::1]:0", R"("service":"pong","settings":{"direct_flows":0})");
+  const auto peer = udp_to(port, "::1");
+  send_datagram(peer.borrow(), "hello");
+  admit(router);
+  const auto service = delivered(router).socket;
+  // Legal, and with its headers more than the 65,536 bytes that the loopback carries.
+  for (int i = 0; i < 3; ++i) send_datagram(service.borrow(), std::string(65'520, 'x'));
+  send_datagram(service.borrow(), "small");
+  cr_assert(receive_datagram(peer.borrow()) == "small");
+  cr_assert(router.expect("log").text.find("larger than the path carries") != std::string::npos);
+  cr_assert(router.logs().find("larger than the path carries") == std::string::npos, "%s",
+            router.logs().c_str());
+}

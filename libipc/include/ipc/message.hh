@@ -17,6 +17,12 @@ struct Message {
   std::string payload{};
 };
 
+/// The largest datagram that can leave `socket`.
+std::size_t largest_datagram(int socket);
+/// Lets larger ones than `largest` not leave an AF_UNIX socket (EMSGSIZE, for one byte less where that is
+/// odd): for the end of a pair whose datagrams go on over UDP, where nobody hears of one that is lost.
+void bound_datagrams(int socket, std::size_t largest);
+
 /// Whole messages in the 0.7 frame (docs/protocol.md, section 6). On stream sockets messages may come in any
 /// fragments and several at a time; on datagram and seqpacket sockets each is one datagram. Leaves the
 /// socket's options and flags alone. Not for use by several threads at a time.
