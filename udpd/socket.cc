@@ -72,6 +72,10 @@ ipc::Result<ipc::Fd> dial_socket(const Peer& peer, const SocketOptions& options)
     set(socket.borrow(), SOL_SOCKET, SO_BROADCAST, 1);
   if (code == 0 && options.source) code = bind_to(socket.borrow(), {*options.source, 0});
   if (code == 0) code = connect_to(socket.borrow(), peer);
+  if (code == EACCES)
+    return ipc::fail(ipc::Word::denied, "cannot " + what +
+                                            ": the kernel refuses, as it does for the broadcast address of a "
+                                            "network, to which udpd does not send");
   if (code != 0) return cannot(what, code);
   return socket;
 }

@@ -188,6 +188,15 @@ Test(udpd_router, broadcast_and_multicast_need_a_rule_that_names_the_address) {
   }
 }
 
+Test(udpd_router, the_broadcast_address_of_a_network_is_denied_in_a_sentence) {
+  const Host host{{"--allow", "out", "mdns", "udp:127.255.255.255"}};
+  auto door = host.door();
+  const auto answer = door.call("connect", ask("mdns", "mdns udp://127.255.255.255:5353"));
+  cr_assert(answer.word() == "DENIED");
+  cr_assert(answer.text.find("the broadcast address of a network") != std::string::npos, "%s",
+            answer.text.c_str());
+}
+
 Test(udpd_router, dig_asks_a_real_name_server_by_its_service_name) {
   if (!installed("dnsmasq") || !installed("dig")) cr_skip_test("dnsmasq or dig is not installed");
   const auto server = name_server();
