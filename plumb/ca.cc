@@ -1,7 +1,9 @@
 // plumb ca: a certification authority in a directory, enough for mutual TLS between hosts of one owner.
 //
 //   DIR/ca.pem, ca.key     the authority            DIR/NAME.pem, NAME.key   what it issued
-//   DIR/ca.crl             what it revoked
+//   DIR/ca.crl             what it revoked       DIR/ca.lock              held by whoever changes these
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +12,7 @@
 #include <filesystem>
 
 #include "ipc/address.hh"
+#include "ipc/fd.hh"
 #include "ipc/name.hh"
 #include "plumb/output.hh"
 #include "plumb/pki.hh"
@@ -62,11 +65,28 @@ Result<> make_directory(const std::string& directory) {
   return check_private(directory);
 }
 
+/// From here on until it is closed we alone change what is in the directory. A file, which only its owner can
+/// open, since whoever may read a directory could hold a lock of it.
+Result<ipc::Fd> lock(const std::string& directory) {
+  const auto path = directory + "/ca.lock";
+  ipc::Fd file{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)};
+  if (!file || ::flock(file.borrow(), LOCK_EX) != 0)
+    return fail(Word::internal, "cannot lock " + path + ": " + ipc::errno_text(errno));
+  return file;
+}
+
+Result<> check_absent(const std::string& file, const std::string& remedy) {
+  if (!fs::exists(fs::symlink_status(file))) return {};
+  return fail(Word::taken, file + " exists; " + remedy);
+}
+
 Result<std::string> init(const Request& request) {
   const auto directory = directory_of(request);
-  if (fs::exists(directory + "/ca.key"))
-    return fail(Word::taken, directory + " holds an authority already; take another --dir");
   TRY(make_directory(directory));
+  const auto alone = TRY(lock(directory));
+  // Any one of them: the key of an authority in use may be kept elsewhere.
+  for (const auto* part : {"/ca.key", "/ca.pem", "/ca.crl"})
+    TRY(check_absent(directory + part, "the directory holds an authority already, take another --dir"));
   const auto name = request.subject.empty() ? std::string("plumb ca") : request.subject;
   auto authority = TRY(pki::Authority::create(name, request.days));
   TRY(authority.save(directory));
@@ -93,9 +113,13 @@ Result<std::string> issue(const Request& request) {
   TRY(check_name(request.subject));
   for (const auto& name : request.names) TRY(check_name(name));
   const auto file = directory + "/" + request.subject;
-  if (fs::exists(file + ".pem") && !request.force)
-    return fail(Word::taken, file + ".pem exists; --force replaces it and revokes what it holds");
   auto authority = TRY(pki::Authority::load(directory));
+  const auto alone = TRY(lock(directory));
+  if (!request.force) {
+    TRY(check_absent(file + ".pem", "--force replaces it and revokes what it holds"));
+    TRY(check_absent(file + ".key",
+                     "--force replaces it, but cannot revoke its certificate, which is not here"));
+  }
   // Its serial is nowhere else: once replaced it could never be revoked.
   const bool replaces = authority.has_issued(file + ".pem");
   if (replaces) TRY(authority.revoke(file + ".pem"));
@@ -108,6 +132,7 @@ Result<std::string> revoke(const Request& request) {
   const auto directory = directory_of(request);
   TRY(check_name(request.subject));
   auto authority = TRY(pki::Authority::load(directory));
+  const auto alone = TRY(lock(directory));
   TRY(authority.revoke(directory + "/" + request.subject + ".pem"));
   return "revoked " + directory + "/" + request.subject + ".pem" + to_be_copied(directory);
 }
@@ -115,8 +140,23 @@ Result<std::string> revoke(const Request& request) {
 Result<std::string> renew(const Request& request) {
   const auto directory = directory_of(request);
   auto authority = TRY(pki::Authority::load(directory));
+  const auto alone = TRY(lock(directory));
   TRY(authority.renew());
   return "renewed the revocation list for a year" + to_be_copied(directory);
+}
+
+/// What tlsd(8) would not read back from a psk_file as it was given here; blanks at an end nobody sees.
+Result<> check_identity(const std::string& identity) {
+  constexpr std::size_t longest = 128;
+  const auto wrong = [&](const char* why) {
+    return fail(Word::bad_request, "the identity \"" + ipc::printable(identity, 64) + "\" " + why);
+  };
+  if (identity.size() > longest) return wrong("has more than 128 bytes");
+  if (ipc::printable(identity) != identity) return wrong("has bytes that are not printable ASCII");
+  if (identity.find(':') != identity.npos) return wrong("has a ':', behind which a psk_file has the key");
+  if (identity.starts_with('#')) return wrong("begins with '#', as comments of a psk_file do");
+  if (identity.starts_with(' ') || identity.ends_with(' ')) return wrong("has blanks at an end");
+  return {};
 }
 
 Result<std::string> carry_out(const Request& request) {
@@ -138,6 +178,7 @@ int run_ca(const Request& request) {
 
 /// The only command that prints a secret: printing it is what it is for.
 int run_psk(const Request& request) {
+  if (auto legal = check_identity(request.subject); !legal) return fail_with(request, legal.error());
   auto secret = pki::random_hex(32);
   if (!secret) return fail_with(request, secret.error());
   const auto identity = request.subject.empty() ? std::string{} : request.subject + ":";

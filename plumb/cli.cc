@@ -77,6 +77,11 @@ void add_events(CLI::App& app, Request& request) {
   app.add_flag("-f,--follow", request.follow, "and those to come, until interrupted");
 }
 
+/// An empty variable of a script is no wish.
+CLI::Validator not_empty() {
+  return {[](const std::string& name) { return name.empty() ? "is empty" : ""; }, ""};
+}
+
 void add_ca(CLI::App& app, Request& request) {
   app.add_option("ACTION", request.action, "init, issue or revoke")
       ->type_name("")
@@ -85,7 +90,7 @@ void add_ca(CLI::App& app, Request& request) {
   app.add_option("NAME", request.subject,
                  "a host name, address or user name (init: of the authority; revoke: none renews the list)")
       ->type_name("")
-      ->check(CLI::Validator{[](const std::string& name) { return name.empty() ? "is empty" : ""; }, ""});
+      ->check(not_empty());
   app.add_option("--name", request.names, "a further host name or address in the certificate")
       ->type_name("NAME")
       ->allow_extra_args(false);
@@ -100,7 +105,7 @@ void add_ca(CLI::App& app, Request& request) {
 
 void add_psk(CLI::App& app, Request& request) {
   app.add_option("ACTION", request.action, "new")->type_name("")->required()->check(CLI::IsMember({"new"}));
-  app.add_option("IDENTITY", request.subject, "whose key it will be")->type_name("");
+  app.add_option("IDENTITY", request.subject, "whose key it will be")->type_name("")->check(not_empty());
 }
 
 using AddOptions = void (*)(CLI::App&, Request&);

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <sys/stat.h>
 
+#include <filesystem>
 #include <thread>
 
 #include "tests/e2e/tls_kit.hh"
@@ -118,6 +119,59 @@ Test(plumb_ca, a_certificate_that_is_replaced_is_revoked) {
   cr_assert(list.find(serial_of(made.ca + "alice.pem")) == std::string::npos, "%s", list.c_str());
   write_file(made.ca + "bob.pem", "no certificate");
   cr_assert_eq(plumb(made.dir, {"ca", "issue", "bob", "--force"}).status, 0, "nothing there to revoke");
+}
+
+Test(plumb_ca, an_authority_whose_key_was_moved_away_is_not_replaced) {
+  const Made made;
+  std::filesystem::rename(made.ca + "ca.key", made.dir / "offline.key");
+  const auto certificate = read_file(made.ca + "ca.pem"), list = read_file(made.ca + "ca.crl");
+  const auto refused = plumb(made.dir, {"ca", "init"});
+  cr_assert_eq(refused.status, 8, "%s", refused.error.c_str());
+  cr_assert(refused.error.find("ca.pem exists") != std::string::npos, "%s", refused.error.c_str());
+  cr_assert(read_file(made.ca + "ca.pem") == certificate && read_file(made.ca + "ca.crl") == list);
+  std::filesystem::remove(made.ca + "ca.pem");
+  cr_assert_eq(plumb(made.dir, {"ca", "init"}).status, 8, "its list is left");
+}
+
+Test(plumb_ca, a_key_whose_certificate_is_elsewhere_is_replaced_by_force_only) {
+  const Made made;
+  const auto key = read_file(made.ca + "alice.key");
+  std::filesystem::remove(made.ca + "alice.pem");
+  const auto refused = plumb(made.dir, {"ca", "issue", "alice"});
+  cr_assert_eq(refused.status, 8, "%s", refused.error.c_str());
+  cr_assert(refused.error.find("alice.key exists") != std::string::npos, "%s", refused.error.c_str());
+  cr_assert(read_file(made.ca + "alice.key") == key);
+  cr_assert_eq(plumb(made.dir, {"ca", "issue", "alice", "--force"}).status, 0);
+  cr_assert(read_file(made.ca + "alice.key") != key);
+}
+
+Test(plumb_ca, of_revocations_at_the_same_time_none_is_lost) {
+  const Made made;
+  constexpr int count = 12;
+  const auto name = [](int i) { return "host" + std::to_string(i); };
+  for (int i = 0; i < count; ++i) cr_assert_eq(plumb(made.dir, {"ca", "issue", name(i)}).status, 0);
+  std::vector<std::unique_ptr<Process>> all;
+  for (int i = 0; i < count; ++i)
+    all.push_back(std::make_unique<Process>(
+        Command{.args = {binary("plumb"), "ca", "revoke", name(i)}, .directory = made.dir.path()}));
+  for (auto& process : all) cr_assert_eq(process->wait(), 0, "%s", process->error().c_str());
+  const auto list = list_of(made, "-text");
+  for (int i = 0; i < count; ++i) {
+    const auto serial = serial_of(made.ca + name(i) + ".pem");
+    cr_assert(list.find(serial) != std::string::npos, "%s is not on %s", serial.c_str(), list.c_str());
+  }
+}
+
+Test(plumb_ca, an_identity_that_a_psk_file_cannot_hold_gets_no_key) {
+  TempDir dir;
+  const auto status = [&](const std::string& identity) {
+    return plumb(dir, {"psk", "new", identity}).status;
+  };
+  for (const auto* identity : {"a:b", "#a", " a", "a ", "a\nb", "a\tb", "\xc3\xa4", ""})
+    cr_assert_eq(status(identity), 2, "\"%s\"", identity);
+  for (const auto* identity : {"a b", "a#", "\\x41"}) cr_assert_eq(status(identity), 0, "\"%s\"", identity);
+  cr_assert_eq(status(std::string(128, 'a')), 0);
+  cr_assert_eq(status(std::string(129, 'a')), 2);
 }
 
 Test(plumb_ca, a_directory_that_exists_keeps_its_mode_and_one_that_others_may_write_is_refused) {
