@@ -42,6 +42,9 @@ void add_serve(CLI::App& app, Request& request) {
   app.add_option("--max", request.max_children, "programs at a time (64); further connections wait")
       ->check(CLI::Range(1, 100'000))
       ->type_name("N");
+  app.add_option("--idle", request.idle, "silence that ends datagrams (60); 0: none does")
+      ->check(CLI::Range(0.0, 86'400.0))
+      ->type_name("SECONDS");
 }
 
 void add_ping(CLI::App& app, Request& request) {

@@ -25,6 +25,7 @@ struct Request {
   bool fdpass = false;                    ///< connect
   bool shared = false;                    ///< serve
   int max_children = 64;                  ///< serve
+  double idle = 60;                       ///< serve: seconds; 0: no limit
   std::optional<std::string> networkd{};  ///< explain, connect, ping
   std::string as{};                       ///< explain
   bool inbound = false;                   ///< explain
@@ -42,6 +43,7 @@ struct Request {
   bool force = false;                     ///< ca issue
 
   ipc::Milliseconds patience() const { return ipc::Milliseconds{static_cast<std::int64_t>(timeout * 1000)}; }
+  ipc::Milliseconds idle_limit() const { return ipc::Milliseconds{static_cast<std::int64_t>(idle * 1000)}; }
   /// A URI, not the name of a service.
   bool is_uri() const { return subject.find("://") != std::string::npos; }
 };

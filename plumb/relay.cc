@@ -1,50 +1,116 @@
 #include "plumb/relay.hh"
 
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 
+#include "ipc/message.hh"
+#include "plumb/output.hh"
+
 namespace plumb {
 namespace {
 constexpr std::size_t largest = 65'536;
 
-/// One datagram; false when the program has ended, and when the way is broken. Empty ones cannot be told from
-/// the end by the program and are left out.
-bool carry_one(int from, int to, bool end_is_possible, std::array<char, largest>& room) {
-  const auto count = ::recv(from, room.data(), room.size(), MSG_DONTWAIT);
-  if (count < 0) return errno == EAGAIN || errno == EINTR || errno == ECONNREFUSED;
-  if (count == 0) return !end_is_possible;
-  return ::send(to, room.data(), static_cast<std::size_t>(count), MSG_NOSIGNAL) >= 0 || errno == ECONNREFUSED;
+class Relay {
+ public:
+  Relay(int socket, int program, int idle_ms) : socket_{socket}, program_{program}, idle_ms_{idle_ms} {}
+
+  void run() {
+    for (;;) {
+      std::array<pollfd, 2> ready{{{socket_, POLLIN, 0}, {program_, POLLIN, 0}}};
+      const int count = ::poll(ready.data(), ready.size(), idle_ms_);
+      if (count == 0 || (count < 0 && errno != EINTR)) return;
+      if (count > 0 && ready[1].revents != 0 && !carry_out()) return;
+      if (count > 0 && ready[0].revents != 0 && !carry_in()) return;
+    }
+  }
+
+ private:
+  /// What the program wrote; false when it has ended, or its peer.
+  bool carry_out() {
+    const auto size = ::recv(program_, room_.data(), room_.size(), MSG_DONTWAIT);
+    // ECONNRESET: it ended without reading all that it got; what it wrote lies behind that.
+    if (size < 0) return errno == EAGAIN || errno == EINTR || errno == ECONNRESET;
+    if (size == 0) return false;
+    if (::send(socket_, room_.data(), static_cast<std::size_t>(size), MSG_NOSIGNAL) >= 0) return true;
+    if (errno == EMSGSIZE) warn(size);
+    return !is_over(errno);
+  }
+
+  /// What the peer wrote. A program that does not read loses datagrams, as any full queue does, and one that
+  /// has ended is found out by `carry_out`, behind its last words. Empty ones look like the end.
+  bool carry_in() {
+    const auto size = ::recv(socket_, room_.data(), room_.size(), MSG_DONTWAIT);
+    if (size < 0) return !is_over(errno);
+    if (size > 0) ::send(program_, room_.data(), static_cast<std::size_t>(size), MSG_NOSIGNAL | MSG_DONTWAIT);
+    return true;
+  }
+
+  /// Whether nobody is at the other end, and nothing of theirs is left to read. All other errors are about
+  /// one datagram.
+  bool is_over(int code) {
+    const bool gone = code == ECONNREFUSED || code == ECONNRESET || code == EPIPE || code == ENOTCONN;
+    return gone && ::recv(socket_, room_.data(), 1, MSG_PEEK | MSG_DONTWAIT) < 0;
+  }
+
+  void warn(ssize_t size) {
+    if (std::exchange(has_warned_, true)) return;
+    complain("a datagram of " + std::to_string(size) +
+             " bytes is larger than the path carries and was lost; later ones are not reported");
+  }
+
+  int socket_;
+  int program_;
+  int idle_ms_;  ///< -1: none
+  bool has_warned_ = false;
+  std::array<char, largest> room_{};
+};
+
+/// Two descriptors, moved to where the range above them can be closed, and signals as they come.
+[[noreturn]] void relay(int socket, int program, std::chrono::milliseconds idle) {
+  if (::dup2(socket, STDIN_FILENO) < 0 || ::dup2(program, STDOUT_FILENO) < 0) ::_exit(1);
+  ::close_range(STDERR_FILENO + 1, ~0U, 0);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  Relay{STDIN_FILENO, STDOUT_FILENO, idle.count() > 0 ? static_cast<int>(idle.count()) : -1}.run();
+  ::_exit(0);
 }
 
-void relay(int socket, int program) {
-  static std::array<char, largest> room;  // of the child process alone
-  for (;;) {
-    std::array<pollfd, 2> ready{{{socket, POLLIN, 0}, {program, POLLIN, 0}}};
-    if (::poll(ready.data(), ready.size(), -1) < 0 && errno != EINTR) return;
-    if (ready[1].revents != 0 && !carry_one(program, socket, true, room)) return;
-    if (ready[0].revents != 0 && !carry_one(socket, program, false, room)) return;
+/// Forks twice: a program that waits for its children knows nothing of this one.
+template <class Run>
+bool start_apart(Run run) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const pid_t grandchild = ::fork();
+    if (grandchild == 0) run();
+    ::_exit(grandchild < 0 ? 1 : 0);
   }
+  int status = 0;
+  return child > 0 && ::waitpid(child, &status, 0) == child && status == 0;
 }
 }  // namespace
 
-ipc::Fd behind_relay(ipc::Fd socket, const std::vector<std::string>& first) {
+bool is_datagram(int socket) {
+  int type = 0;
+  socklen_t size = sizeof type;
+  return ::getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_DGRAM;
+}
+
+ipc::Fd behind_relay(ipc::Fd socket, const std::vector<std::string>& first, std::chrono::milliseconds idle) {
   int raw[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, raw) != 0) return socket;
   ipc::Fd ours{raw[0]};
   ipc::Fd programs{raw[1]};
+  ipc::bound_datagrams(programs.borrow(), ipc::largest_datagram(socket.borrow()));
   for (const auto& datagram : first)
     ::send(ours.borrow(), datagram.data(), datagram.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-  const pid_t child = ::fork();
-  if (child < 0) return socket;
-  if (child > 0) return programs;
-  // Two descriptors, moved to where the range above them can be closed.
-  if (::dup2(socket.borrow(), STDIN_FILENO) < 0 || ::dup2(ours.borrow(), STDOUT_FILENO) < 0) ::_exit(1);
-  ::close_range(STDERR_FILENO + 1, ~0U, 0);
-  relay(STDIN_FILENO, STDOUT_FILENO);
-  ::_exit(0);
+  if (!start_apart([&] { relay(socket.borrow(), ours.borrow(), idle); })) return socket;
+  return programs;
 }
 }  // namespace plumb

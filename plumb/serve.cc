@@ -66,13 +66,14 @@ class Server {
 
   bool may_warn() const { return std::chrono::steady_clock::now() >= next_warning_; }
 
-  /// Somebody waits, perhaps for ever: nothing tells a program that the peer of its datagrams has gone.
+  /// Somebody waits, perhaps for ever.
   void warn() {
     constexpr std::chrono::minutes pause{1};
     next_warning_ = std::chrono::steady_clock::now() + pause;
-    complain("all " + std::to_string(children_) + " programs of " + request_.subject +
-             " are busy, further connections wait; --max allows more, and one that serves datagrams has to "
-             "end by itself");
+    complain(
+        "all " + std::to_string(children_) + " programs of " + request_.subject +
+        " are busy, further connections wait; --max allows more, and --idle ends those sooner that serve "
+        "datagrams");
   }
 
   void take_one() {
@@ -90,7 +91,8 @@ class Server {
       ++children_;
       return;
     }
-    if (!caller.first.empty()) caller.fd = behind_relay(std::move(caller.fd), caller.first);
+    if (!caller.first.empty() || (request_.idle_limit().count() > 0 && is_datagram(caller.fd.borrow())))
+      caller.fd = behind_relay(std::move(caller.fd), caller.first, request_.idle_limit());
     ::_exit(become(request_.program, environment_for(caller.labels, {"PLUMB_SERVICE=" + request_.subject}),
                    caller.fd.borrow()));
   }

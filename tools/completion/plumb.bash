@@ -10,7 +10,7 @@ _plumb_options() {
   local own=
   case $1 in
     connect) own="--fdpass --networkd --timeout" ;;
-    serve) own="--shared --max" ;;
+    serve) own="--shared --max --idle" ;;
     ping) own="--networkd --timeout" ;;
     explain) own="--networkd --as --in --from" ;;
     reload) own="--confirm" ;;
@@ -35,14 +35,14 @@ _plumb() {
         COMPREPLY=($(compgen -A command -A file -- "$word"))
         return ;;
       --rundir) where=(--rundir "${COMP_WORDS[i + 1]}"); ((++i)) ;;
-      --networkd | --timeout | --max | --as | --from | --confirm | --since | --count) ((++i)) ;;
+      --networkd | --timeout | --max | --idle | --as | --from | --confirm | --since | --count) ((++i)) ;;
       -*) ;;
       *) command=${command:-${COMP_WORDS[i]}} ;;
     esac
   done
   case $previous in
     --rundir) COMPREPLY=($(compgen -d -- "$word")); return ;;
-    --networkd | --timeout | --max | --as | --from | --confirm | --since | --count) return ;;
+    --networkd | --timeout | --max | --idle | --as | --from | --confirm | --since | --count) return ;;
   esac
   if [[ $word == -* ]]; then
     COMPREPLY=($(compgen -W "$(_plumb_options "$command")" -- "$word"))
