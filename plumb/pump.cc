@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <thread>
 #include <vector>
@@ -13,18 +14,13 @@
 #include "ipc/fd.hh"
 #include "ipc/tls_socket.hh"
 #include "plumb/output.hh"
+#include "plumb/relay.hh"
 
 namespace plumb {
 namespace {
 constexpr std::size_t part_size = 256 * 1024;
 constexpr std::size_t datagram_size = 1200;  // fits every path's MTU
 constexpr int silence_ms = 1000;
-
-bool is_stream(int socket) {
-  int type = 0;
-  socklen_t size = sizeof type;
-  return ::getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_DGRAM;
-}
 
 template <class Call>
 ssize_t uninterrupted(Call call) {
@@ -65,15 +61,28 @@ bool wait_readable(int fd, int stop, int timeout_ms) {
   return count > 0 && ready[0].revents != 0;
 }
 
+std::unexpected<ipc::Error> broke(int code) {
+  return ipc::fail(ipc::Word::unreachable, "the connection broke: " + ipc::errno_text(code));
+}
+
+/// How the direction outwards ended.
+struct Outward {
+  Notice ended;
+  std::atomic<int> code = 0;  ///< why the input could not be sent
+};
+
 /// Runs beside the other direction; ends when that one gives `over`.
-void carry_out(int socket, bool stream, const Notice& over, const Notice& input_ended) {
+void carry_out(int socket, bool stream, const Notice& over, Outward& outward) {
   std::vector<char> part(stream ? part_size : datagram_size);
   while (wait_readable(STDIN_FILENO, over.borrow(), -1)) {
     const auto count = uninterrupted([&] { return ::read(STDIN_FILENO, part.data(), part.size()); });
-    if (count <= 0 || !send_all(socket, {part.data(), static_cast<std::size_t>(count)})) break;
+    if (count <= 0) break;
+    if (send_all(socket, {part.data(), static_cast<std::size_t>(count)})) continue;
+    outward.code = errno;
+    break;
   }
   if (stream) ipc::end_bytes(socket);
-  input_ended.give();
+  outward.ended.give();
 }
 
 ipc::Result<> carry_in(int socket) {
@@ -81,34 +90,35 @@ ipc::Result<> carry_in(int socket) {
   for (;;) {
     const auto count = ipc::read_bytes(socket, part);
     if (count == 0) return {};
-    if (count < 0)
-      return ipc::fail(ipc::Word::unreachable, "the connection broke: " + ipc::errno_text(errno));
+    if (count < 0) return broke(errno);
     put({part.data(), static_cast<std::size_t>(count)});
   }
 }
 
-/// Datagrams have no end: silence behind the end of the input is one.
-ipc::Result<> carry_datagrams_in(int socket, const Notice& input_ended) {
+/// Datagrams have no end: silence behind the end of the input is one. An error of the socket is told once, to
+/// whichever direction asks first.
+ipc::Result<> carry_datagrams_in(int socket, const Outward& outward) {
   std::vector<char> part(part_size);
   for (bool ended = false;;) {
-    const bool came = wait_readable(socket, ended ? -1 : input_ended.borrow(), ended ? silence_ms : -1);
+    const bool came = wait_readable(socket, ended ? -1 : outward.ended.borrow(), ended ? silence_ms : -1);
     if (!came && ended) return {};
     ended = ended || !came;
+    if (ended && outward.code != 0) return broke(outward.code);
     if (!came) continue;
-    const auto count = uninterrupted([&] { return ::recv(socket, part.data(), part.size(), 0); });
-    if (count < 0)
-      return ipc::fail(ipc::Word::unreachable, "the connection broke: " + ipc::errno_text(errno));
+    const auto count = uninterrupted([&] { return ::recv(socket, part.data(), part.size(), MSG_DONTWAIT); });
+    if (count < 0 && errno == EAGAIN) continue;  // an error that the other direction was told
+    if (count < 0) return broke(errno);
     put({part.data(), static_cast<std::size_t>(count)});
   }
 }
 }  // namespace
 
 ipc::Result<> pump(int socket) {
-  const bool stream = is_stream(socket);
+  const bool stream = !is_datagram(socket);
   const Notice over;
-  const Notice input_ended;
-  std::jthread out{[&] { carry_out(socket, stream, over, input_ended); }};
-  auto result = stream ? carry_in(socket) : carry_datagrams_in(socket, input_ended);
+  Outward outward;
+  std::jthread out{[&] { carry_out(socket, stream, over, outward); }};
+  auto result = stream ? carry_in(socket) : carry_datagrams_in(socket, outward);
   const bool other_direction_goes_on = result && stream && ::isatty(STDIN_FILENO) == 0;
   ::close(STDOUT_FILENO);
   if (other_direction_goes_on) return result;  // joins

@@ -79,3 +79,14 @@ Test(plumb_datagrams, without_a_limit_the_program_has_the_socket_itself) {
   const auto client = door.call("connect", ask("pong", "pong " + udp(far))).take_fd();
   process.wait_for_error("AF_INET\n");
 }
+
+Test(plumb_datagrams, a_port_that_nobody_has_fails_however_many_are_sent) {
+  const Host host;
+  const auto closed = "udp://127.0.0.1:" + std::to_string(port_of(udp_socket().borrow()));
+  for (int i = 0; i < 20; ++i) {
+    const auto outcome = run({.args = {binary("plumb"), "connect", closed, "--rundir", host.rundir()}},
+                             std::string(20'000, 'x'));
+    cr_assert_eq(outcome.status, 5, "%s", outcome.error.c_str());
+    cr_assert(outcome.error.find("Connection refused") != std::string::npos, "%s", outcome.error.c_str());
+  }
+}
