@@ -19,8 +19,18 @@ double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
+/// A URI in the legacy form is understood, but whoever wrote it should write another.
+void warn_of_form(const Request& request) {
+  const auto networkd = request.networkd ? request.networkd : ipc::environment_networkd();
+  const auto wish = request.is_uri() ? ipc::Result<std::string>{request.subject}
+                                     : ipc::directive_target(networkd.value_or(""), request.subject);
+  const auto uri = ipc::parse_uri(wish.value_or(""));
+  if (uri && !uri->warning.empty()) complain("warning: " + uri->warning);
+}
+
 /// `ktls`: we read the socket ourselves, and no other program does.
 ipc::Result<ipc::Connection> dial(const Request& request, bool with_decision, bool ktls = false) {
+  warn_of_form(request);
   const ipc::ConnectOptions options{
       .timeout = request.patience(), .networkd = request.networkd, .decision = with_decision, .ktls = ktls};
   ipc::Client client{request.rundir};

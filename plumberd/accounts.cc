@@ -8,9 +8,7 @@
 namespace plumberd {
 namespace {
 constexpr unsigned most_following = 16;
-constexpr unsigned most_resolving = 16;
-constexpr std::uint64_t resolver_patience_ms = 30'000;  // two servers, asked three times each: resolv.conf(5)
-constexpr std::uint64_t soon_ms = 50;                   // requests under way are answered in milliseconds
+constexpr std::uint64_t soon_ms = 50;  // requests under way are answered in milliseconds
 
 std::uint64_t ms_to_next_token(double tokens, double rate) {
   return static_cast<std::uint64_t>(std::ceil((1 - tokens) * 1000 / rate));
@@ -75,8 +73,7 @@ void Accounts::forget_if_idle(uid_t uid) {
   const auto found = accounts_.find(uid);
   if (found == accounts_.end()) return;
   const auto& account = found->second;
-  const bool holds =
-      account.connections + account.pending + account.following + account.resolving + account.unread_fds > 0;
+  const bool holds = account.connections + account.pending + account.following + account.unread_fds > 0;
   if (!holds && account.tokens < 0) accounts_.erase(found);
 }
 
@@ -99,20 +96,6 @@ ipc::Result<Accounts::Ticket> Accounts::begin_request(uid_t uid, const Limits& l
   TRY(take_token(account, limits, now));
   ++account.pending;
   return Ticket{&account.pending, this, uid};
-}
-
-ipc::Result<Accounts::Ticket> Accounts::begin_resolving(uid_t uid, std::uint64_t now) {
-  while (!abandoned_.empty() && abandoned_.front().first <= now) abandoned_.pop_front();
-  auto& account = accounts_[uid];
-  if (account.resolving >= most_resolving)
-    return ipc::fail(ipc::Word::busy, "uid " + std::to_string(uid) + " waits for the resolver with " +
-                                          std::to_string(most_resolving) + " names already; retry soon");
-  ++account.resolving;
-  return Ticket{&account.resolving, this, uid};
-}
-
-void Accounts::abandon_resolving(Ticket ticket, std::uint64_t now) {
-  if (ticket) abandoned_.emplace_back(now + resolver_patience_ms, std::move(ticket));
 }
 
 ipc::Result<Accounts::Ticket> Accounts::follow_events(uid_t uid) {

@@ -3,7 +3,6 @@
 #include <sys/types.h>
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -37,7 +36,6 @@ class Accounts {
         : count_{std::exchange(from.count_, nullptr)}, owner_{from.owner_}, uid_{from.uid_} {}
     Ticket& operator=(Ticket&& from) noexcept;
     ~Ticket() { give_back(); }
-    explicit operator bool() const { return count_ != nullptr; }
 
    private:
     void give_back();
@@ -70,11 +68,6 @@ class Accounts {
   /// milliseconds.
   ipc::Result<Ticket> open_connection(uid_t uid, const Limits& limits);
   ipc::Result<Ticket> begin_request(uid_t uid, const Limits& limits, std::uint64_t now);
-  /// While a name is resolved for a user. Resolvers have a bounded number of threads, which wait for silent
-  /// name servers whoever gave up meanwhile: no user has more than a part of them.
-  ipc::Result<Ticket> begin_resolving(uid_t uid, std::uint64_t now);
-  /// Nobody waits for the answer any more; the resolver may, for a while.
-  void abandon_resolving(Ticket ticket, std::uint64_t now);
   /// For as long as a connection follows events: each costs work for every event, and room while it does not
   /// read.
   ipc::Result<Ticket> follow_events(uid_t uid);
@@ -87,7 +80,6 @@ class Accounts {
     unsigned connections = 0;
     unsigned pending = 0;
     unsigned following = 0;
-    unsigned resolving = 0;
     std::size_t unread_fds = 0;
     double tokens = -1;  ///< of the bucket; negative: never used
     std::uint64_t refilled = 0;
@@ -95,7 +87,6 @@ class Accounts {
   ipc::Result<> take_token(Account& account, const Limits& limits, std::uint64_t now);
   void forget_if_idle(uid_t uid);
   std::unordered_map<uid_t, Account> accounts_;
-  std::deque<std::pair<std::uint64_t, Ticket>> abandoned_;  ///< with the time when they are given back
   unsigned most_connections_;
   std::size_t most_unread_fds_;
 };

@@ -80,7 +80,11 @@ class Chains {
 /// Redirects by URI, followed as a request would be. A loop is reported where its first redirect stands.
 class UriChains {
  public:
-  explicit UriChains(Draft& draft) : draft_{draft}, redirects_{draft.config.redirects} {}
+  explicit UriChains(Draft& draft) : draft_{draft}, redirects_{draft.config.redirects} {
+    for (std::size_t i = 0; i < redirects_.size(); ++i)
+      (redirects_[i].by_uri ? by_host_[host_of(redirects_[i].from)] : by_name_[redirects_[i].from])
+          .push_back(i);
+  }
 
   void check() {
     for (std::size_t i = 0; i < redirects_.size(); ++i)
@@ -91,7 +95,7 @@ class UriChains {
   void follow(std::size_t start) {
     std::vector<std::size_t> chain{start};
     auto service = service_of(redirects_[start].from);
-    for (;;) {
+    while (chain.size() <= most_rounds) {
       const auto next = next_of(filled_in(redirects_[chain.back()].to, service), service);
       if (next == none) return;
       if (std::ranges::find(chain, next) != chain.end()) {
@@ -120,14 +124,30 @@ class UriChains {
     const auto uri = is_uri ? ipc::parse_uri(target) : ipc::Result<ipc::Uri>{};
     if (!uri) return none;
     if (is_uri && !uri->service.empty()) service = uri->service;
-    const auto found = std::ranges::find_if(redirects_, [&](const Redirect& redirect) {
-      return redirect.by_uri && is_uri && uri_pattern_covers(redirect.from, *uri);
-    });
-    if (found != redirects_.end()) return static_cast<std::size_t>(found - redirects_.begin());
-    const auto name = name_of(target);
-    const auto named = std::ranges::find_if(
-        redirects_, [&](const Redirect& redirect) { return !redirect.by_uri && redirect.from == name; });
-    return named == redirects_.end() ? none : static_cast<std::size_t>(named - redirects_.begin());
+    if (const auto found = is_uri ? by_uri(*uri) : none; found != none) return found;
+    const auto named = by_name_.find(name_of(target));
+    return named == by_name_.end() ? none : named->second.front();
+  }
+
+  /// The first one that covers it, of those for its very host and those for many.
+  std::size_t by_uri(const ipc::Uri& uri) const {
+    std::size_t first = none;
+    for (const auto& host : {uri.host, std::string{}}) {
+      const auto found = by_host_.find(host);
+      if (found == by_host_.end()) continue;
+      const auto covers = [&](std::size_t index) { return uri_pattern_covers(redirects_[index].from, uri); };
+      const auto covering = std::ranges::find_if(found->second, covers);
+      if (covering != found->second.end()) first = std::min(first, *covering);
+    }
+    return first;
+  }
+
+  /// The one host that a pattern covers, as URIs have it; nothing where it may cover several.
+  static std::string host_of(const std::string& pattern) {
+    auto authority = pattern.substr(0, pattern.find('/', pattern.find("://") + 3));
+    if (authority.ends_with(":*")) authority.resize(authority.size() - 2);
+    const auto uri = ipc::parse_uri(authority + "/x");
+    return uri && authority.find('*') == authority.npos ? uri->host : "";
   }
 
   void report(const std::vector<std::size_t>& loop) {
@@ -137,8 +157,10 @@ class UriChains {
   }
 
   static constexpr std::size_t none = static_cast<std::size_t>(-1);
+  static constexpr std::size_t most_rounds = 8;  // after which a request is LOOP anyway
   Draft& draft_;
   const std::vector<Redirect>& redirects_;
+  std::map<std::string, std::vector<std::size_t>> by_host_{}, by_name_{};
 };
 }  // namespace
 

@@ -140,8 +140,7 @@ ipc::Result<> Admissions::judge(Entry& entry, const Listeners::Bound& bound) {
                                                           .port = bound.port});
   record(entry.decision, verdict);
   if (verdict.kind == Verdict::Kind::allow) return {};
-  // What the asked name leads to is not the asker's to know.
-  return ipc::fail(ipc::Word::denied, "in " + entry.decision.asked + " is denied");
+  return std::unexpected(told(entry, ipc::Word::denied));
 }
 
 void Admissions::open(Entry entry, bool transit) {
@@ -151,7 +150,16 @@ void Admissions::open(Entry entry, bool transit) {
     return pass_on(std::move(entry));
   if (kind == Target::Kind::local && router_.registry.has(entry.service())) return reserve(std::move(entry));
   if (kind == Target::Kind::path || router_.is_local(entry.service())) return connect(std::move(entry));
-  refuse(entry, {ipc::Word::unknown_service, entry.service() + " is not offered here"});
+  const auto text = " is not offered here";
+  refuse(entry, {ipc::Word::unknown_service, entry.service() + text},
+         {ipc::Word::unknown_service, entry.decision.asked + text});
+}
+
+/// What a peer may know of what went wrong behind its back.
+ipc::Error Admissions::told(const Entry& entry, ipc::Word word) {
+  const auto& asked = entry.decision.asked;
+  if (word == ipc::Word::denied) return {word, "in " + asked + " is denied"};
+  return {word, asked + " cannot be reached here now"};
 }
 
 /// Not to be guessed: one helper must not deliver into another's reservation.
@@ -250,7 +258,7 @@ void Admissions::connected(Entry& entry, ipc::Result<ipc::Fd> socket) {
   const bool by_path = entry.target.kind == Target::Kind::path;
   if (!socket) {
     const auto word = socket.error().word;
-    return refuse(entry, std::move(socket).error(), {word, entry.service() + " cannot be reached here now"});
+    return refuse(entry, std::move(socket).error(), told(entry, word));
   }
   if (auto ok = by_path ? ipc::Result<>{} : judge_owner(entry, socket->borrow()); !ok)
     return refuse(entry, std::move(ok).error());
@@ -282,7 +290,10 @@ void Admissions::pass_on(Entry entry) {
   auto shared = std::make_shared<Entry>(std::move(entry));
   Request::start(router_, std::move(ask), Asker{Facts{}},
                  [this, shared](ipc::Result<Connection> outcome, const Decision&) {
-                   if (!outcome) return refuse(*shared, std::move(outcome).error());
+                   if (!outcome) {
+                     const auto word = outcome.error().word;
+                     return refuse(*shared, std::move(outcome).error(), told(*shared, word));
+                   }
                    relay(*shared, std::move(outcome->fd));
                  });
 }

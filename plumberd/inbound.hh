@@ -49,6 +49,7 @@ class Admissions {
   void relay(Entry& entry, ipc::Fd service);
   void pass_on(Entry entry);
   ipc::Result<> check_relays(const Entry& entry) const;
+  static ipc::Error told(const Entry& entry, ipc::Word word);
   void refuse(Entry& entry, ipc::Error error);
   void refuse(Entry& entry, ipc::Error error, ipc::Error told);
   std::string new_token();

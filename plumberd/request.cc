@@ -56,6 +56,22 @@ DialOrder order_for(const Config& config, const Ask& ask, const Target& target, 
   order.settings = helper_settings(config, route.source, route.profile, route.settings);
   return order;
 }
+bool is_strangers_path(const Target& target, const Asker& asker) {
+  return target.kind == Target::Kind::path && target.by_client && !asker.is_owner();
+}
+
+/// A client's own word leads no further than it says: where it goes by a link that somebody else may have
+/// made, the end is judged, too.
+bool judge_end(const Config& config, const Target& target, const RealPath& real, Asker& asker,
+               Decision& decision) {
+  if (real.trusted || real.path == target.uri.path) return true;
+  auto end = target;
+  end.uri.path = end.uri.raw = real.path;
+  const bool allowed = judge_target(config, end, asker, decision).allowed;
+  decision.steps.push_back({"link", ipc::printable(target.uri.path), ipc::printable(real.path), ""});
+  return allowed;
+}
+
 /// Why each rule that nearly matched did not, and which one decided.
 void explain_rules(const Config& config, const Target& target, const Judged& judged, const Asker& asker,
                    Decision& decision) {
@@ -85,6 +101,9 @@ void explain_targets(Router& router, const Config& config, const Routed& routed,
   for (const auto& target : routed.targets) {
     auto judged = judge_target(config, target, asker, decision);
     explain_rules(config, target, judged, asker, decision);
+    if (judged.allowed && is_strangers_path(target, asker))
+      if (const auto real = real_path(target.uri.path))
+        judged.allowed = judge_end(config, target, *real, asker, decision);
     judged.allowed = judged.allowed && owner_may_serve(router, config, target, decision);
     const auto* helper = router.helpers.current()->name_for(target.uri.scheme);
     if (target.kind == Target::Kind::uri) decision.helper = helper != nullptr ? *helper : "";
@@ -179,19 +198,14 @@ void Request::open_offered(const Target& target) {
   succeed({.fd = std::move(pair->first), .path = "direct", .labels = std::move(labels)});
 }
 
-/// A client's own word leads no further than it says: what the path comes to is judged, too, and nothing but
-/// that is opened.
 void Request::open_path(const Target& target) {
   const auto type = socket_type(target.uri.type);
-  if (!target.by_client || asker_.is_owner())
+  if (!is_strangers_path(target, asker_))
     return open_socket(target, [path = target.uri.path, type] { return connect_unix(path, type); });
   auto real = real_path(target.uri.path);
   if (!real) return miss(target, std::move(real).error());
-  auto end = target;
-  end.uri.path = *real;
-  if (*real != target.uri.path && !judge_target(*config_, end, asker_, decision_).allowed)
-    return deny(target);
-  open_socket(target, [path = *real, type] { return connect_unix_itself(path, type, Links::nowhere); });
+  if (!judge_end(*config_, target, *real, asker_, decision_)) return deny(target);
+  open_socket(target, [path = real->path, type] { return connect_unix_itself(path, type, Links::nowhere); });
 }
 
 void Request::open_unguarded(const Target& target) {
@@ -247,25 +261,47 @@ void Request::dial_through(Helper& helper, const Target& target, Judged judged) 
     order.judge = false;
     warm_ = std::move(*spare);
   }
-  if (auto ok = order.judge ? begin_resolving(order, target) : ipc::Result<>{}; !ok)
-    return miss(target, std::move(ok).error());
+  if (order.judge && asker_.uid() && !asker_.is_owner())
+    return await_resolver(helper, target, std::move(order));
+  send_dial(helper, target, std::move(order));
+}
+
+/// The helper resolves the name: in a thread of which the client's user has so many, and waits for the next.
+void Request::await_resolver(Helper& helper, const Target& target, DialOrder order) {
+  resolving_ = router_.resolvers.take(*asker_.uid());
+  if (resolving_) return send_dial(helper, target, std::move(order));
+  const auto held = std::make_shared<DialOrder>(std::move(order));
+  turn_ = router_.resolvers.wait(*asker_.uid(), [this, &helper, &target, held](ResolverShare::Place place) {
+    const auto keep = shared_from_this();
+    turn_limit_.stop();
+    resolving_ = std::move(place);
+    held->deadline = share_of_time();
+    send_dial(helper, target, std::move(*held));
+  });
+  turn_limit_ = ipc::Timer{
+      router_.loop, share_of_time(), [this, &target] {
+        const auto keep = shared_from_this();
+        turn_.reset();
+        miss(target, {ipc::Word::timeout, "other names of this user were being resolved all the time"});
+      }};
+}
+
+void Request::send_dial(Helper& helper, const Target& target, DialOrder order) {
+  if (order.judge)
+    order.on_judge = [weak = weak_from_this(), &target](const std::vector<std::string>& addresses) {
+      const auto self = weak.lock();
+      return self ? self->judge_found(target, addresses) : std::vector<std::string>{};
+    };
   dial_id_ = helper.dial(std::move(order), [weak = weak_from_this(), &target](ipc::Result<Dialled> outcome) {
     if (const auto self = weak.lock()) self->dialled(target, std::move(outcome));
   });
 }
 
-/// The helper resolves the name and asks for a verdict on what it found.
-ipc::Result<> Request::begin_resolving(DialOrder& order, const Target& target) {
-  if (const auto uid = asker_.uid(); uid && !asker_.is_owner())
-    resolving_ = TRY(router_.accounts.begin_resolving(*uid, router_.loop.now()));
-  order.on_judge = [weak = weak_from_this(), &target](const std::vector<std::string>& addresses) {
-    const auto self = weak.lock();
-    if (!self) return std::vector<std::string>{};
-    self->resolving_ = {};
-    self->allowed_ = judge_addresses(*self->config_, target, addresses, self->asker_, self->decision_);
-    return self->allowed_;
-  };
-  return {};
+std::vector<std::string> Request::judge_found(const Target& target,
+                                              const std::vector<std::string>& addresses) {
+  resolving_ = {};
+  allowed_ = judge_addresses(*config_, target, addresses, asker_, decision_);
+  return allowed_;
 }
 
 /// A spare connection is judged for this client as a fresh one would be.
@@ -279,8 +315,7 @@ std::optional<Dialled> Request::take_warm(const Target& target, const Judged& ju
 void Request::dialled(const Target& target, ipc::Result<Dialled> outcome) {
   dial_id_ = 0;
   auto resolving = std::move(resolving_);
-  if (!outcome && outcome.error().word == ipc::Word::timeout)
-    router_.accounts.abandon_resolving(std::move(resolving), router_.loop.now());
+  if (!outcome && outcome.error().word == ipc::Word::timeout) router_.resolvers.abandon(std::move(resolving));
   if (outcome && warm_) {  // the hop was made on a spare: what is known of the connection is the spare's
     outcome->path = warm_->path;
     outcome->labels.merge(warm_->labels);
@@ -349,7 +384,8 @@ void Request::finish(ipc::Result<Connection> outcome) {
 void Request::cancel() {
   const auto keep = std::move(self_);
   opening_.reset();
-  router_.accounts.abandon_resolving(std::move(resolving_), router_.loop.now());
+  turn_.reset();
+  router_.resolvers.abandon(std::move(resolving_));
   if (helper_ != nullptr && dial_id_ != 0) helper_->cancel(dial_id_);
   dial_id_ = 0;
 }

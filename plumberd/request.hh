@@ -42,7 +42,9 @@ class Request : public std::enable_shared_from_this<Request> {
   bool judge_owner(const Target& target, int socket);
   void dial(const Target& target, Judged judged);
   void dial_through(Helper& helper, const Target& target, Judged judged);
-  ipc::Result<> begin_resolving(DialOrder& order, const Target& target);
+  void await_resolver(Helper& helper, const Target& target, DialOrder order);
+  void send_dial(Helper& helper, const Target& target, DialOrder order);
+  std::vector<std::string> judge_found(const Target& target, const std::vector<std::string>& addresses);
   std::optional<Dialled> take_warm(const Target& target, const Judged& judged);
   void dialled(const Target& target, ipc::Result<Dialled> outcome);
   ipc::Result<> check_peer(const Target& target, const PeerSocket& socket) const;
@@ -65,8 +67,10 @@ class Request : public std::enable_shared_from_this<Request> {
   std::size_t next_target_ = 0;
   std::uint64_t ends_at_ = 0;  ///< loop time
   std::uint64_t dial_started_ = 0;
-  std::optional<Dialled> warm_;  ///< a spare whose hop is being made, without its descriptor
-  Accounts::Ticket resolving_;
+  std::optional<Dialled> warm_;     ///< a spare whose hop is being made, without its descriptor
+  ResolverShare::Place resolving_;  ///< while the helper resolves for us
+  ResolverShare::Turn turn_;        ///< while we wait for that
+  ipc::Timer turn_limit_;
   std::vector<std::string> allowed_;  ///< addresses that may be dialled
   ipc::Error last_error_;
   std::optional<PatientConnect> opening_;

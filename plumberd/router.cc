@@ -41,6 +41,7 @@ Router::Router(ipc::Loop& loop_, Log& log_, RunDir rundir_, Arguments arguments_
       rundir{std::move(rundir_)},
       arguments{std::move(arguments_)},
       config{std::move(config_)},
+      resolvers{loop},
       events{loop, log},
       inbound{*this},
       registry{

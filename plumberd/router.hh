@@ -10,6 +10,7 @@
 #include "plumberd/inbound.hh"
 #include "plumberd/listeners.hh"
 #include "plumberd/registry.hh"
+#include "plumberd/resolver_share.hh"
 #include "plumberd/rundir.hh"
 #include "plumberd/stats.hh"
 #include "plumberd/warm.hh"
@@ -35,6 +36,7 @@ struct Router {
   std::uint64_t generation = 0;
   Stats stats;
   Accounts accounts;
+  ResolverShare resolvers;
   Events events;
   Admissions inbound;
   Registry registry;

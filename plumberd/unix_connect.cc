@@ -8,10 +8,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
-#include <cstdlib>
+#include <climits>
 #include <cstring>
-#include <memory>
+#include <optional>
 
 #include "ipc/name.hh"
 
@@ -35,6 +36,12 @@ std::unexpected<ipc::Error> cannot_open(const std::string& path) {
   const bool exhausted = errno == EMFILE || errno == ENFILE;
   return ipc::fail(exhausted ? ipc::Word::busy : ipc::Word::unreachable,
                    "open " + path + ": " + ipc::errno_text(errno));
+}
+std::optional<std::string> link_target(const std::string& path) {
+  std::array<char, PATH_MAX> text;
+  const auto size = ::readlink(path.c_str(), text.data(), text.size());
+  if (size <= 0 || static_cast<std::size_t>(size) == text.size()) return std::nullopt;
+  return std::string(text.data(), static_cast<std::size_t>(size));
 }
 }  // namespace
 
@@ -67,10 +74,34 @@ ipc::Result<ipc::Fd> connect_unix_itself(const std::string& path, int type, Link
   return connect_to("/proc/self/fd/" + std::to_string(place.borrow()), path, type);
 }
 
-ipc::Result<std::string> real_path(const std::string& path) {
-  const std::unique_ptr<char, void (*)(void*)> real{::realpath(path.c_str(), nullptr), ::free};
-  if (!real) return cannot_open(path);
-  return std::string(real.get());
+/// Walks as the kernel does (path_resolution(7)).
+ipc::Result<RealPath> real_path(const std::string& path) {
+  constexpr int most_links = 40;
+  RealPath real;
+  std::string rest = path;
+  for (int links = 0; !rest.empty();) {
+    const auto slash = std::min(rest.find('/'), rest.size());
+    const auto name = rest.substr(0, slash);
+    rest.erase(0, std::min(slash + 1, rest.size()));
+    if (name.empty() || name == ".") continue;
+    if (name == "..") {
+      real.path.resize(std::min(real.path.rfind('/'), real.path.size()));
+      continue;
+    }
+    const auto next = real.path + "/" + name;
+    struct stat status {};
+    if (::lstat(next.c_str(), &status) != 0) return cannot_open(path);
+    if (!S_ISLNK(status.st_mode)) {
+      real.path = next;
+      continue;
+    }
+    const auto to = link_target(next);
+    if (!to || ++links > most_links) return cannot_open(path);
+    real.trusted = real.trusted && (status.st_uid == 0 || status.st_uid == ::geteuid());
+    if (to->starts_with('/')) real.path.clear();
+    rest = *to + "/" + rest;
+  }
+  return real;
 }
 
 PatientConnect::PatientConnect(ipc::Loop& loop, ipc::Milliseconds time, Try attempt, Done done)

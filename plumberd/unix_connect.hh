@@ -24,8 +24,13 @@ enum class Links : std::uint8_t { not_at_end, nowhere };
 /// The same to the socket at `path` itself: a link, symbolic or hard, or another file is UNREACHABLE. For
 /// places where others may write and put a link to what only we may open.
 ipc::Result<ipc::Fd> connect_unix_itself(const std::string& path, int type, Links links);
-/// `path` without symbolic links; UNREACHABLE if it leads nowhere.
-ipc::Result<std::string> real_path(const std::string& path);
+/// Where a path leads.
+struct RealPath {
+  std::string path{};   ///< without symbolic links
+  bool trusted = true;  ///< no link on the way is anybody's but root's or ours
+};
+/// UNREACHABLE if `path` leads nowhere.
+ipc::Result<RealPath> real_path(const std::string& path);
 
 /// Tries again, with growing pauses, while the socket's queue of connections is full: poll(2) cannot wait for
 /// that. Destroying it gives up.

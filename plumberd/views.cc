@@ -231,13 +231,18 @@ void hide_rules(Decision& decision) {
   decision.audited.clear();
   decision.audited_at.clear();
   decision.reason.clear();
-  std::erase_if(decision.steps, [](const Step& step) { return step.kind.starts_with("rule"); });
+  // An undecided step with a place is about a rule, one without about a host.
+  std::erase_if(decision.steps, [](const Step& step) {
+    return step.kind.starts_with("rule") || (step.kind == "undecided" && !step.at.empty());
+  });
+  for (auto& step : decision.steps)
+    if (step.kind == "owner") step.at.clear();
   decision.error.rule.clear();
   decision.error.at.clear();
 }
 
 ipc::Result<Since> since_of(ipc::JsonView since) {
-  if (!since.exists()) return Since{};
+  if (!since.exists() || since.is_null()) return Since{};
   if (const auto id = since.integer(); id && *id >= 0) return Since{.id = static_cast<std::uint64_t>(*id)};
   const auto time = parse_rfc3339(since.string_or(""));
   if (time) return Since{.time = *time};

@@ -132,9 +132,19 @@ socklen_t to_sockaddr(const Peer& peer, sockaddr_storage& out) {
   return size;
 }
 
+/// What is sent to an address of ours comes from it. (That bind(2) takes an address says less:
+/// net.ipv4.ip_nonlocal_bind.)
 bool is_of_this_host(const Peer& peer) {
+  if (ipc::special_range(peer.address) == "loopback") return true;
   const auto socket = new_socket(peer.address, {});
-  return socket && bind_to(socket.borrow(), {peer.address, 0, peer.scope}) == 0;
+  sockaddr_storage storage;
+  if (!socket ||
+      ::connect(socket.borrow(), reinterpret_cast<sockaddr*>(&storage), to_sockaddr(peer, storage)) != 0)
+    return false;
+  socklen_t size = sizeof storage;
+  if (::getsockname(socket.borrow(), reinterpret_cast<sockaddr*>(&storage), &size) != 0) return false;
+  const auto own = from_sockaddr(reinterpret_cast<sockaddr*>(&storage));
+  return own && own->address == peer.address;
 }
 
 std::string place(std::string_view host, std::uint16_t port) {

@@ -171,3 +171,19 @@ Test(explain, looks_at_who_offers_a_service_by_itself) {
   cr_assert_eq(::chown((host / "pong").c_str(), 1, 1), 0);
   cr_assert_eq((Explained{host, service("pong")}.text("code")), "DENIED");
 }
+
+Test(explain, shows_no_rule_to_who_may_know_the_word_only) {
+  if (::geteuid() != 0) cr_skip("needs root");
+  const Host host{{},
+                  "rules = [\"deny out secret tcp:10.9.8.7\", \"allow out * *\", \"deny serve own *\", "
+                  "\"allow local * *\"]\n"
+                  "[defaults]\ndenied_detail = \"word\"\n"};
+  host.open_to_all();
+  const auto own = kit::listen_unix(host / "own");
+  auto door = host.door_as(65'534);
+  for (const auto& params : {kit::ask("secret", "secret tcp://x.example.com:80"), kit::ask("own")}) {
+    const auto explained = door.call("explain", params);
+    for (const auto* hidden : {"10.9.8.7", "plumberd.toml", "deny serve", "allow out"})
+      cr_assert_eq(explained.text.find(hidden), std::string::npos, "%s", explained.text.c_str());
+  }
+}

@@ -69,6 +69,23 @@ Test(inbound, strangers_learn_no_name_that_they_did_not_say) {
   }
 }
 
+Test(inbound, strangers_learn_nothing_of_what_transit_comes_to) {
+  const Host far{
+      {"--allow", "in", "*", "tcp:127.0.0.1", "--deny", "out", "inner", "*", "--allow", "out", "*", "*"},
+      "[redirects]\nel = \"tcp://10.11.12.13:9000/inner\"\nel2 = \"tcp://127.0.0.1:1/other\"\n"
+      "alias = \"secretsvc\"\n" +
+          listener("transit = true\n")};
+  const Host near;
+  const auto expect = [&](const std::string& name, std::string_view word, const std::string& sentence) {
+    const auto answer = dial(near, far, name);
+    cr_assert_eq(answer.word(), word, "%s", answer.text.c_str());
+    cr_assert_neq(answer.text.find("says: " + sentence + "\""), std::string::npos, "%s", answer.text.c_str());
+  };
+  expect("el", "DENIED", "in el is denied");
+  expect("el2", "UNREACHABLE", "el2 cannot be reached here now");
+  expect("alias", "UNKNOWN_SERVICE", "alias cannot be reached here now");
+}
+
 Test(inbound, a_full_queue_of_an_unguarded_service_is_waited_for_and_its_path_is_not_told) {
   const Host far{{"--allow", "in", "*", "tcp:127.0.0.1"}, "[limits]\nhop_timeout = \"1s\"\n" + listener()};
   const Host near;

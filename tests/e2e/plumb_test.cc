@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "tests/e2e/host.hh"
 #include "tests/e2e/plumb_kit.hh"
 
 using namespace std::chrono_literals;
@@ -291,4 +292,18 @@ Test(plumb, serve_puts_early_datagrams_in_front) {
     const auto size = ::recv(ours.borrow(), room.data(), room.size(), 0);
     cr_assert_eq(std::string(room.data(), static_cast<std::size_t>(size)), answer);
   }
+}
+
+Test(plumb, warns_of_the_legacy_form_of_a_uri_without_its_secret) {
+  const kit::Host host;
+  const auto got = kit::run({.args = {kit::binary("plumb"), "--rundir", host.rundir(), "ping", "pong",
+                                      "--networkd", "pong tls://alice@sesame-open-sesame:127.0.0.1:1"}});
+  cr_assert_neq(got.error.find("warning: "), std::string::npos, "%s", got.error.c_str());
+  cr_assert_neq(got.error.find("write user:secret@host:port"), std::string::npos, "%s", got.error.c_str());
+  cr_assert_eq(got.error.find("sesame"), std::string::npos, "%s", got.error.c_str());
+  auto door = host.door();
+  const auto explained =
+      door.call("explain", kit::ask("pong", "pong tls://alice@sesame-open-sesame:127.0.0.1:1"));
+  cr_assert_neq(explained.text.find("legacy-form"), std::string::npos, "%s", explained.text.c_str());
+  cr_assert_eq(explained.text.find("sesame"), std::string::npos);
 }

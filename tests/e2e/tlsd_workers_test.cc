@@ -201,7 +201,7 @@ Test(tlsd_workers, a_flood_of_new_keys_does_not_stop_a_relay) {
   }
   flooder.end->send("x");
   const auto flood = tlsd::text_of(kept);
-  std::thread sender{[&] {
+  std::jthread sender{[&] {
     for (std::size_t at = 0; at < flood.size();) {
       const auto sent = ::send(flooder.client.borrow(), flood.data() + at, flood.size() - at, MSG_NOSIGNAL);
       if (sent < 0) return;
@@ -211,5 +211,4 @@ Test(tlsd_workers, a_flood_of_new_keys_does_not_stop_a_relay) {
   for (int i = 0; i < 5; ++i) relayed.must_ping();
   cr_assert_not(is_readable(flooder.service.borrow(), 0ms), "the relay waited for all of the flood");
   cr_assert(receive_exactly(flooder.service.borrow(), 1) == "x");
-  sender.join();
 }

@@ -5,6 +5,7 @@
 #include "plumberd/decision.hh"
 #include "plumberd/identity.hh"
 #include "plumberd/lookup_door.hh"
+#include "plumberd/resolver_share.hh"
 
 using namespace plumberd;
 using ipc::Framing;
@@ -136,4 +137,34 @@ Test(decision, hides_the_rule_of_a_denial_that_may_not_be_disclosed) {
   decision.rule = "deny out * *";
   cr_assert_eq(denial(decision, false).text.find("deny out"), std::string::npos);
   cr_assert(denial(decision, true).text.find("deny out * *") != std::string::npos);
+}
+
+Test(resolver_share, holds_a_users_further_names_until_one_of_its_places_is_free_and_nobody_elses) {
+  ipc::Loop loop;
+  ResolverShare share{loop};
+  std::vector<ResolverShare::Place> held;
+  for (auto place = share.take(7); place; place = share.take(7)) held.push_back(std::move(place));
+  cr_assert_eq(held.size(), 16);
+  cr_assert(share.take(8), "others have their own");
+  int served = 0;
+  const auto first = share.wait(7, [&](ResolverShare::Place place) {
+    ++served;
+    held.push_back(std::move(place));
+  });
+  auto dropped = share.wait(7, [](ResolverShare::Place) { cr_assert_fail("its request is gone"); });
+  const auto third = share.wait(7, [&](ResolverShare::Place) { ++served; });
+  dropped.reset();
+  held.erase(held.begin(), held.begin() + 2);
+  loop.run();
+  cr_assert_eq(served, 2);
+  held.clear();
+}
+
+Test(resolver_share, keeps_the_place_of_who_gave_up_as_long_as_a_resolver_may_wait) {
+  ipc::Loop loop;
+  ResolverShare share{loop};
+  share.abandon(share.take(7));
+  for (int i = 0; i < 15; ++i) share.abandon(share.take(7));
+  cr_assert(!share.take(7));
+  cr_assert(share.take(8));
 }
