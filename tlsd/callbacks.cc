@@ -6,11 +6,16 @@
 #include <cstring>
 
 #include "tlsd/staple.hh"
-#include "tlsd/trust.hh"
 
 namespace tlsd {
 namespace {
 Facts& facts_of(const SSL* ssl) { return *static_cast<Facts*>(SSL_get_app_data(ssl)); }
+
+/// It is our list that does not let us judge, and the certificate may be good: the alert must not blame it.
+bool is_of_list(int error) {
+  return error == X509_V_ERR_UNABLE_TO_GET_CRL || error == X509_V_ERR_CRL_HAS_EXPIRED ||
+         error == X509_V_ERR_CRL_NOT_YET_VALID;
+}
 
 /// Remembers the first fault and where it was; says whether the handshake may go on.
 int on_verify(int passed, X509_STORE_CTX* store) {
@@ -29,6 +34,9 @@ int on_verify(int passed, X509_STORE_CTX* store) {
   facts.verify_at_leaf = depth == 0;
   if (auto* at = X509_STORE_CTX_get_current_cert(store); at != nullptr && X509_up_ref(at) == 1)
     facts.verify_at.reset(at);
+  if (auto* list = X509_STORE_CTX_get0_current_crl(store); list != nullptr && X509_CRL_up_ref(list) == 1)
+    facts.verify_list.reset(list);
+  if (is_of_list(error)) X509_STORE_CTX_set_error(store, X509_V_ERR_CRL_PATH_VALIDATION_ERROR);
   return 0;
 }
 
@@ -147,8 +155,8 @@ void install_callbacks(Context& context) {
   if (!context.psks().empty()) SSL_CTX_set_psk_server_callback(ctx, on_psk_server);
   SSL_CTX_set_alpn_select_cb(ctx, on_alpn, nullptr);
   if (settings.client_auth == ClientAuth::none) return;
-  // With pre-shared keys the identity may be proved by one instead: asked for after the handshake.
-  const bool must = settings.client_auth == ClientAuth::require && context.psks().empty();
+  // Nobody is asked for a certificate whose pre-shared key is taken (RFC 8446, section 4.3.2).
+  const bool must = settings.client_auth == ClientAuth::require;
   SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | (must ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), on_verify);
 }
 

@@ -14,7 +14,6 @@
 
 #include "ipc/name.hh"
 #include "tlsd/callbacks.hh"
-#include "tlsd/trust.hh"
 
 namespace tlsd {
 namespace {
@@ -74,7 +73,7 @@ Result<> Context::load(const Log& log) {
   TRY(load_psks(log));
   TRY(set_protocol());
   TRY(load_identity(log));
-  TRY(load_trust());
+  TRY(load_trust(log));
   TRY(open_keylog(log));
   set_sessions();
   if (verify() == Verify::none)
@@ -137,7 +136,7 @@ Result<> Context::load_identity(const Log& log) {
   return {};
 }
 
-Result<> Context::load_trust() {
+Result<> Context::load_trust(const Log& log) {
   if (verify() != Verify::full) return {};
   if (role_ == Role::server && settings_.client_auth == ClientAuth::none) return {};
   const auto& anchors = role_ == Role::client ? settings_.ca : settings_.client_ca;
@@ -145,7 +144,7 @@ Result<> Context::load_trust() {
     return fail(Word::bad_request, "tls profile: client_auth needs client_ca");
   for (const auto& path : anchors.empty() ? system_trust_files() : anchors) watch(path);
   for (const auto& path : settings_.crl) watch(path);
-  auto store = TRY(make_trust(anchors, settings_.crl));
+  auto store = TRY(make_trust(anchors, settings_.crl, log));
   SSL_CTX_set1_cert_store(ctx_.get(), store.get());
   if (role_ == Role::server) SSL_CTX_set_client_CA_list(ctx_.get(), names_of(store.get()).release());
   return {};

@@ -1,6 +1,5 @@
 // What a profile comes to in OpenSSL: certificates, trust, keys, loaded once and again when a file changes.
 #pragma once
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -14,10 +13,9 @@
 #include "tlsd/psk.hh"
 #include "tlsd/sessions.hh"
 #include "tlsd/settings.hh"
+#include "tlsd/trust.hh"
 
 namespace tlsd {
-
-using Log = std::function<void(std::string_view level, std::string_view message)>;
 
 /// A file and what it looked like when it was read.
 struct Stamp {
@@ -58,7 +56,7 @@ class Context {
   Context(const Settings& settings, Role role);
   ipc::Result<> load(const Log& log);
   ipc::Result<> load_identity(const Log& log);
-  ipc::Result<> load_trust();
+  ipc::Result<> load_trust(const Log& log);
   ipc::Result<> load_psks(const Log& log);
   ipc::Result<> set_protocol();
   ipc::Result<> set_names(int (*apply)(SSL_CTX*, const char*), const std::string& words,

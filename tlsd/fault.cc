@@ -1,8 +1,6 @@
 #include "tlsd/fault.hh"
 
-#include <array>
 #include <cerrno>
-#include <ctime>
 
 #include "ipc/name.hh"
 #include "tlsd/names.hh"
@@ -15,12 +13,12 @@ using ipc::Word;
 
 bool is_client(const Facts& facts) { return facts.context->role() == Role::client; }
 
-std::string date_of(const ASN1_TIME* time) {
-  std::tm parts{};
-  if (ASN1_TIME_to_tm(time, &parts) != 1) return "an unreadable date";
-  std::array<char, 32> text;
-  const auto size = std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M UTC", &parts);
-  return {text.data(), size};
+std::string expired_list(const Facts& facts) {
+  std::string files;
+  for (const auto& path : facts.context->settings().crl) files += (files.empty() ? "" : ", ") + path;
+  const auto* list = facts.verify_list.get();
+  return "the revocation list in " + files + " has expired" +
+         (list != nullptr ? " on " + date_of(X509_CRL_get0_nextUpdate(list)) : "") + "; renew it";
 }
 
 /// "the certificate of HOST", and for one above it "the authority NAME above …".
@@ -72,7 +70,7 @@ std::string verify_sentence(const Facts& facts) {
       return what + " cannot be checked: no list in `crl` is of its issuer" +
              (at != nullptr ? " " + issuer_of(at) : "");
     case X509_V_ERR_CRL_HAS_EXPIRED:
-      return what + " cannot be checked: the revocation list in `crl` is out of date";
+      return what + " cannot be checked: " + expired_list(facts);
     default:
       return what + " is not accepted: " + X509_verify_cert_error_string(facts.verify_error);
   }
@@ -87,10 +85,13 @@ std::string unused_key(const Facts& facts) {
 }
 
 constexpr int first_alert = SSL_AD_REASON_OFFSET;
+const std::string wants_certificate =
+    "it wants a certificate of us; name one in the [tls.NAME] profile of the route";
 
 /// What the far side's alert means, seen from here; an empty string for alerts that are not of
 /// authentication.
 std::string alert_sentence(int alert, const Facts& facts) {
+  const bool showed_nothing = facts.asked_for_certificate && facts.context->settings().certificate.empty();
   switch (alert) {
     case SSL_AD_CERTIFICATE_EXPIRED:
       return "our certificate has expired";
@@ -101,10 +102,10 @@ std::string alert_sentence(int alert, const Facts& facts) {
     case SSL_AD_BAD_CERTIFICATE:
     case SSL_AD_UNSUPPORTED_CERTIFICATE:
     case SSL_AD_CERTIFICATE_UNKNOWN:
-      return "our certificate is not accepted";
+      return showed_nothing ? wants_certificate : "our certificate is not accepted";
     case SSL3_AD_NO_CERTIFICATE:
     case SSL_AD_CERTIFICATE_REQUIRED:
-      return "it wants a certificate of us; name one in the [tls.NAME] profile of the route";
+      return wants_certificate;
     case SSL_AD_ACCESS_DENIED:
       return "access denied";
     case SSL_AD_UNKNOWN_PSK_IDENTITY:
@@ -116,8 +117,10 @@ std::string alert_sentence(int alert, const Facts& facts) {
       return facts.psk || !facts.identity.empty() ? "the pre-shared key is wrong"
                                                   : "a signature or key is wrong";
     case SSL_AD_HANDSHAKE_FAILURE:
-      return facts.psk ? "it does not take our pre-shared key"
-                       : "no cipher, key or certificate suits both sides" + unused_key(facts);
+      if (facts.psk) return "it does not take our pre-shared key";
+      // What TLS 1.2 has for it: whoever asks for a certificate has found the ciphers to suit.
+      return (showed_nothing ? wants_certificate : "no cipher, key or certificate suits both sides") +
+             unused_key(facts);
     case SSL_AD_INSUFFICIENT_SECURITY:
       return "our ciphers or keys are too weak for it";
     case SSL_AD_PROTOCOL_VERSION:
@@ -210,8 +213,19 @@ Error fault_of(const Facts& facts) {
 }
 }  // namespace
 
+std::string key_not_taken(const Session& session) {
+  const auto& facts = session.facts();
+  return facts.peer + " did not take the pre-shared key of " + ipc::printable(facts.identity, 64);
+}
+
 Error fault_in_handshake(const Session& session) {
   const auto& facts = session.facts();
+  const bool shown = facts.verify_error != X509_V_OK || !facts.staple_fault.empty();
+  if (shown && facts.psk) {
+    ERR_clear_error();
+    return {.word = Word::auth,
+            .text = key_not_taken(session) + " and showed a certificate, which does not count beside a key"};
+  }
   if (facts.verify_error != X509_V_OK) {
     ERR_clear_error();
     return {.word = Word::auth, .text = verify_sentence(facts)};

@@ -1,11 +1,15 @@
 // Why a TLS connection failed, as a word and a sentence.
 #pragma once
+#include <string>
+
 #include "ipc/error.hh"
 
 namespace tlsd {
 
 class Session;
 
+/// The far side went on without the key that was offered.
+std::string key_not_taken(const Session& session);
 /// After `shake_hands` came to `closed`: AUTH where somebody could not be authenticated or agreed with, else
 /// UNREACHABLE.
 ipc::Error fault_in_handshake(const Session& session);

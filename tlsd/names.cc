@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
+#include <ctime>
 
 #include "ipc/address.hh"
 #include "ipc/name.hh"
@@ -117,6 +118,14 @@ std::string fingerprint_of(const X509* certificate) {
     text += digits[byte & 15];
   }
   return text;
+}
+
+std::string date_of(const ASN1_TIME* time) {
+  std::tm parts{};
+  if (ASN1_TIME_to_tm(time, &parts) != 1) return "an unreadable date";
+  std::array<char, 32> text;
+  const auto size = std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M UTC", &parts);
+  return {text.data(), size};
 }
 
 Pin public_key_pin(const X509* certificate) {

@@ -19,6 +19,8 @@ std::string subject_of(const X509* certificate);
 std::string issuer_of(const X509* certificate);
 /// SHA-256 of the certificate, in hex.
 std::string fingerprint_of(const X509* certificate);
+/// "2026-01-31 12:00 UTC".
+std::string date_of(const ASN1_TIME* time);
 Pin public_key_pin(const X509* certificate);
 
 }  // namespace tlsd

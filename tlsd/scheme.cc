@@ -44,16 +44,16 @@ std::string peer_text(int socket) {
 
 /// Whom the certificate must name, and SNI (RFC 6066: never an address).
 Result<> expect_name(SSL* ssl, const Settings& settings, const ipc::Uri& uri) {
-  const bool by_address = settings.server_name.empty() && uri.address.has_value();
   const auto& name = settings.server_name.empty() ? uri.host : settings.server_name;
+  const auto address = settings.server_name.empty() ? uri.address : ipc::parse_address(name);
   auto* rules = SSL_get0_param(ssl);
   X509_VERIFY_PARAM_set_hostflags(rules,
                                   X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
-  const int set = by_address ? X509_VERIFY_PARAM_set1_ip_asc(rules, ipc::to_string(*uri.address).c_str())
-                             : SSL_set1_host(ssl, name.c_str());
+  const int set = address ? X509_VERIFY_PARAM_set1_ip_asc(rules, ipc::to_string(*address).c_str())
+                          : SSL_set1_host(ssl, name.c_str());
   if (set != 1)
     return fail(Word::bad_request, ipc::printable(name) + " is no name that a certificate can have");
-  if (!by_address && SSL_set_tlsext_host_name(ssl, name.c_str()) != 1)
+  if (!address && SSL_set_tlsext_host_name(ssl, name.c_str()) != 1)
     return fail(Word::bad_request, ipc::printable(name) + " is no name for SNI");
   return {};
 }

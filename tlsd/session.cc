@@ -137,8 +137,9 @@ ipc::Transfer Session::read(std::span<char> buffer) {
   credit_ = std::clamp(2 * total, least_credit, most_credit);
   // The end is told by the next call.
   holds_more_ = io == Io::closed ? total > 0 : io == Io::done && SSL_has_pending(ssl_.get()) == 1;
+  if (io == Io::closed && broken_)
+    note_fault();  // now: nothing is left of the reason when the next call asks
   if (total > 0) return {.size = total};
-  if (io == Io::closed && broken_) note_fault();
   if (io == Io::again) release_buffers(ssl_.get());  // a ticket has made room to write, for nothing
   return {.io = io, .broken = io == Io::closed && broken_};
 }

@@ -6,6 +6,9 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <ctime>
+
+#include "tlsd/names.hh"
 
 namespace tlsd {
 namespace {
@@ -35,8 +38,20 @@ Result<> load_anchors(X509_STORE* store, const std::string& path) {
   return fail(Word::auth, "cannot use the ca " + path + ": " + take_reason());
 }
 
+/// Once a list has expired nobody passes any more: there is a week to renew it.
+void warn_of_age(const X509_CRL* list, const std::string& path, const Log& log) {
+  constexpr long week = 7L * 24 * 3600;
+  const auto* until = X509_CRL_get0_nextUpdate(list);
+  std::time_t soon = std::time(nullptr) + week;
+  if (until == nullptr || X509_cmp_time(until, &soon) > 0) return;
+  const bool over = X509_cmp_current_time(until) <= 0;
+  log("warn", "the revocation list " + path + (over ? " has expired on " : " expires on ") + date_of(until) +
+                  (over ? ": nobody is believed until" : ": after that nobody is believed until") +
+                  " it is renewed");
+}
+
 /// OpenSSL's own loader would take a certificate that lies among the lists for one that is trusted.
-Result<> load_lists(X509_STORE* store, const std::string& path) {
+Result<> load_lists(X509_STORE* store, const std::string& path, const Log& log) {
   const Bio file{BIO_new_file(path.c_str(), "r")};
   if (!file) return unreadable("crl", path);
   const Objects objects{PEM_X509_INFO_read_bio(file.get(), nullptr, nullptr, nullptr)};
@@ -50,6 +65,7 @@ Result<> load_lists(X509_STORE* store, const std::string& path) {
     if (object->x509 != nullptr) return refuse("it holds a certificate, and may hold revocation lists only");
     if (object->crl == nullptr) continue;
     if (X509_STORE_add_crl(store, object->crl) != 1) return refuse(take_reason());
+    warn_of_age(object->crl, path, log);
     ++lists;
   }
   return lists > 0 ? Result<>{} : refuse("it holds no revocation list in PEM");
@@ -61,14 +77,15 @@ const char* path_of(const char* variable, const char* otherwise) {
 }
 }  // namespace
 
-Result<Store> make_trust(const std::vector<std::string>& anchors, const std::vector<std::string>& crls) {
+Result<Store> make_trust(const std::vector<std::string>& anchors, const std::vector<std::string>& crls,
+                         const Log& log) {
   Store store{X509_STORE_new()};
   if (!store) return fail(Word::internal, "X509_STORE_new: " + take_reason());
   for (const auto& path : anchors) TRY(load_anchors(store.get(), path));
   if (anchors.empty() && X509_STORE_set_default_paths(store.get()) != 1)
     return fail(Word::auth, "cannot load the system's trusted authorities: " + take_reason());
   ERR_clear_error();  // a default file that does not exist
-  for (const auto& path : crls) TRY(load_lists(store.get(), path));
+  for (const auto& path : crls) TRY(load_lists(store.get(), path, log));
   // Whoever is named in `ca` is believed, be it a root or not.
   unsigned long flags = anchors.empty() ? 0 : X509_V_FLAG_PARTIAL_CHAIN;
   if (!crls.empty()) flags |= X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL;

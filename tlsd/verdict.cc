@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ipc/name.hh"
+#include "tlsd/fault.hh"
 #include "tlsd/names.hh"
 
 namespace tlsd {
@@ -24,8 +25,7 @@ bool rests_on_psk(const Session& session) {
 Result<> check_key(const Session& session) {
   const auto& facts = session.facts();
   if (!facts.psk || rests_on_psk(session)) return {};
-  return fail(Word::auth,
-              facts.peer + " did not take the pre-shared key of " + ipc::printable(facts.identity, 64));
+  return fail(Word::auth, key_not_taken(session));
 }
 
 Result<> check_pins(const Session& session, const X509* certificate) {

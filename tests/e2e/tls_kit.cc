@@ -94,12 +94,12 @@ Issued self_signed(const TempDir& dir, const std::string& file, const Wanted& wa
   return write(dir, file, made.get(), key.get());
 }
 
-std::string Authority::revocations(const std::vector<std::string>& certificates) {
+std::string Authority::revocations(const std::vector<std::string>& certificates, long until) {
   const std::unique_ptr<X509_CRL, tlsd::Release<X509_CRL_free>> list{X509_CRL_new()};
   X509_CRL_set_version(list.get(), 1);
   X509_CRL_set_issuer_name(list.get(), X509_get_subject_name(self_.get()));
-  const std::unique_ptr<ASN1_TIME, tlsd::Release<ASN1_STRING_free>> now{X509_gmtime_adj(nullptr, -60)};
-  const std::unique_ptr<ASN1_TIME, tlsd::Release<ASN1_STRING_free>> later{X509_gmtime_adj(nullptr, 3600)};
+  const std::unique_ptr<ASN1_TIME, tlsd::Release<ASN1_STRING_free>> now{X509_gmtime_adj(nullptr, -7200)};
+  const std::unique_ptr<ASN1_TIME, tlsd::Release<ASN1_STRING_free>> later{X509_gmtime_adj(nullptr, until)};
   X509_CRL_set1_lastUpdate(list.get(), now.get());
   X509_CRL_set1_nextUpdate(list.get(), later.get());
   for (const auto& file : certificates) {

@@ -36,8 +36,8 @@ class Authority {
   explicit Authority(const TempDir& dir, std::string name = "ca");
   const std::string& certificate() const { return certificate_; }
   Issued issue(const std::string& file, const Wanted& wanted = {});
-  /// A revocation list of these certificates (PEM files).
-  std::string revocations(const std::vector<std::string>& certificates);
+  /// A revocation list of these certificates (PEM files), good until so many seconds from now.
+  std::string revocations(const std::vector<std::string>& certificates, long until = 30L * 24 * 3600);
 
  private:
   const TempDir& dir_;

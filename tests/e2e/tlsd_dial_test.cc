@@ -101,6 +101,38 @@ Test(tlsd_dial, server_name_is_sent_and_verified_instead_of_the_host) {
   must_echo(bench.dial({{"server_name", "inner.example"}}).take_fd().borrow());
 }
 
+Test(tlsd_dial, an_address_as_server_name_is_verified_as_one_and_never_sent) {
+  std::atomic<bool> was_sent = false;
+  DialBench bench{{.names = {"IP:192.0.2.1"}}, [&](TlsEnd& end) {
+                    was_sent = SSL_get_servername(end.ssl.get(), TLSEXT_NAMETYPE_host_name) != nullptr;
+                    echo_tls(end);
+                  }};
+  must_echo(bench.dial({{"server_name", "192.0.2.1"}}).take_fd().borrow());
+  cr_assert_not(was_sent);
+  must_fail(bench.dial({{"server_name", "192.0.2.2"}}), "AUTH", "wrong name");
+}
+
+Test(tlsd_dial, a_server_that_shows_a_certificate_instead_of_taking_the_key_is_told_of_as_such) {
+  DialBench bench;
+  Authority other{bench.dir, "other"};
+  const auto settings = R"("judge":false,)" + profile({{"ca", other.certificate()}});
+  const auto with_key = tls(bench.server.port(), "", std::string("alice:") + alices_key + "@");
+  const auto answer = bench.router.dial(with_key, settings);
+  must_fail(answer, "AUTH", "did not take the pre-shared key of alice");
+  cr_assert(text_of(answer).find("name its authority") == std::string::npos, "%s", answer.text.c_str());
+}
+
+Test(tlsd_dial, a_list_that_has_expired_is_named_and_one_that_soon_will_is_warned_of) {
+  DialBench bench;
+  const auto list = bench.ca.revocations({}, -3600);
+  must_fail(bench.dial({{"crl", list}}), "AUTH", "the revocation list in " + list + " has expired on");
+  cr_assert(bench.router.logs().find("the revocation list " + list + " has expired on") != std::string::npos);
+  ScriptedRouter fresh{"tlsd"};
+  bench.ca.revocations({}, 6L * 24 * 3600);
+  must_echo(fresh.dial(tls(bench.server.port()), bench.settings({{"crl", list}})).take_fd().borrow());
+  cr_assert(fresh.logs().find("the revocation list " + list + " expires on") != std::string::npos);
+}
+
 Test(tlsd_dial, revoked_is_revoked_and_a_list_must_cover_the_issuer) {
   DialBench bench;
   const auto empty = bench.ca.revocations({});
@@ -150,7 +182,7 @@ Test(tlsd_dial, our_certificate_is_shown_and_its_lack_is_said_before_the_handove
     auto answer =
         bench.dial({{"certificate", alice.certificate}, {"private_key", alice.key}, {"versions", version}});
     cr_assert(receive_all(answer.take_fd().borrow()) == "hello alice");
-    must_fail(bench.dial({{"versions", version}}), "AUTH", "refused the TLS handshake");
+    must_fail(bench.dial({{"versions", version}}), "AUTH", "wants a certificate of us");
     must_fail(
         bench.dial(
             {{"certificate", stranger.certificate}, {"private_key", stranger.key}, {"versions", version}}),
