@@ -82,6 +82,9 @@ class Profile {
     fields_.finish();
     check_pair("certificate", "private_key");
     check_pair("private_key", "certificate");
+    check_pair("verify", "pins", "pins");
+    check_pair("client_auth", "client_ca", "request");
+    check_pair("client_auth", "client_ca", "require");
     return std::move(json_);
   }
 
@@ -172,6 +175,7 @@ class Profile {
     for (const auto& value : values) {
       chosen(key, value, node);
       if (key.name == "pins") check_pin(value, node);
+      if (key.name == "alpn") check_protocol(value, node);
       writer.string(is_path(key.type) ? checked_path(key, value, node) : value);
     }
     writer.end();
@@ -190,10 +194,23 @@ class Profile {
           quoted(pin) + " is no pin; write the SHA-256 of the public key as 64 hex digits or sha256//BASE64");
   }
 
-  void check_pair(std::string_view one, std::string_view other) {
+  void check_protocol(std::string_view protocol, const Node& node) {
+    constexpr std::size_t longest = 255;
+    if (protocol.empty() || protocol.size() > longest)
+      fields_.wrong(node, "a protocol in \"alpn\" has 1 to 255 bytes; correct or remove " + quoted(protocol));
+    if (protocol == "plumb/1")
+      fields_.wrong(node, "\"plumb/1\" is reserved in \"alpn\"; remove it: ktls = \"direct\" offers it");
+  }
+
+  /// `one`, if it has this value (empty: any), is of no use without `other`.
+  void check_pair(std::string_view one, std::string_view other, std::string_view value = {}) {
     const auto* node = fields_.take(one);
-    if (node != nullptr && fields_.take(other) == nullptr)
-      fields_.wrong(*node, quoted(one) + " needs " + quoted(other) + " beside it; add it");
+    if (node == nullptr || (!value.empty() && node->text != value)) return;
+    const auto* beside = fields_.take(other);
+    const bool is_empty = beside != nullptr && beside->kind == Node::Kind::array && beside->items.empty();
+    if (beside != nullptr && !is_empty) return;
+    const auto what = value.empty() ? quoted(one) : std::string(one) + " = " + quoted(value);
+    fields_.wrong(*node, what + " needs " + quoted(other) + " beside it; add it");
   }
 
   Draft& draft_;

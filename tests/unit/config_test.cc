@@ -245,6 +245,19 @@ Test(config, pins_are_written_as_people_write_them) {
   refused("[tls.a]\npins = ['sha1//" + base64 + "', '" + base64 + "']", {"sha256//BASE64"});
 }
 
+Test(config, profiles_that_can_never_work_are_refused) {
+  refused("[tls.a]\nverify = 'pins'\n[tls.b]\nverify = 'pins'\npins = []",
+          {"p.toml:2:10: error: verify = \"pins\" needs \"pins\" beside it; add it", "p.toml:4:10"});
+  for (const auto* word : {"request", "require"})
+    refused(std::string("[tls.a]\nclient_auth = '") + word + "'",
+            {"client_auth = \"" + std::string(word) + "\" needs \"client_ca\" beside it; add it"});
+  good("[tls.a]\nclient_auth = 'none'");
+  refused("[tls.a]\nalpn = ['h2', 'plumb/1']", {"\"plumb/1\" is reserved in \"alpn\"; remove it"});
+  refused("[tls.a]\nalpn = ['']", {"has 1 to 255 bytes"});
+  refused("[tls.a]\nalpn = ['" + std::string(256, 'x') + "']", {"has 1 to 255 bytes"});
+  good("[tls.a]\nalpn = ['h2', '" + std::string(255, 'x') + "']");
+}
+
 Test(config, bad_values_are_refused_with_a_remedy) {
   refused("rules = 'deny in * *'", {"must be a list of strings"});
   refused("rules = [1, ['x']]", {"a rule is a string"});
