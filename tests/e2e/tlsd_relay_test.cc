@@ -41,6 +41,33 @@ Test(tlsd_relay, a_truncated_stream_is_a_reset_and_an_event_never_an_end) {
   cr_assert(bench.router.expect("log").text.find("truncated") != std::string::npos);
 }
 
+Test(tlsd_relay, an_idle_limit_is_a_reset_and_an_event_never_an_end) {
+  DialBench bench;
+  const auto socket = bench.dial({{"idle_timeout_ms", "100"}}).take_fd();
+  must_echo(socket.borrow());
+  char byte = 0;
+  const auto got = ::recv(socket.borrow(), &byte, 1, 0);
+  cr_assert(got < 0 && errno == ECONNRESET, "%zd", got);
+  cr_assert(bench.router.expect("log").text.find("idle for too long") != std::string::npos);
+}
+
+Test(tlsd_relay, a_corrupted_record_is_told_of_as_such_even_right_behind_good_ones) {
+  DialBench bench{{}, [](TlsEnd& end) {
+                    end.receive_exactly(1);
+                    SSL_set0_wbio(end.ssl.get(), BIO_new(BIO_s_mem()));
+                    end.send("good");
+                    const auto record = tlsd::text_of(SSL_get_wbio(end.ssl.get()));
+                    send_all(SSL_get_fd(end.ssl.get()),
+                             record + "\x17\x03\x03" + std::string(1, '\0') + " " + std::string(32, 'x'));
+                    end.receive_all();
+                  }};
+  const auto socket = bench.dial({{"ktls", "off"}}).take_fd();
+  send_all(socket.borrow(), "x");
+  cr_assert(receive_exactly(socket.borrow(), 4) == "good");
+  const auto log = bench.router.expect("log").text;
+  cr_assert(log.find("bad record mac") != std::string::npos, "%s", log.c_str());
+}
+
 Test(tlsd_relay, large_transfers_both_ways_at_once_are_exact) {
   DialBench bench;
   constexpr std::size_t size = 64UL << 20;
