@@ -86,7 +86,7 @@ std::string decision_as_line(ipc::JsonView decision) {
   const auto opened = shown(decision["opened"]);
   auto text = std::to_string(decision["id"].integer_or(0)) + " " + shown(decision["time"]) + " ";
   text += (failed && verdict != "deny" ? "fail" : std::string(verdict)) + " " + shown(decision["direction"]) +
-          " " + asked;
+          (asked.empty() ? "" : " " + asked);
   if (opened != asked && !opened.empty()) text += " -> " + opened;
   if (const auto client = who(decision); !client.empty()) text += ", " + client;
   if (shown(decision["direction"]) != "in" && decision["peer"].is_string())

@@ -1,5 +1,7 @@
 #include "plumberd/events.hh"
 
+#include <algorithm>
+
 namespace plumberd {
 namespace {
 constexpr std::size_t history_size = 1024;
@@ -64,11 +66,22 @@ void Events::flush_soon(LogLevel level) {
                       }};
 }
 
+/// Strangers who do not get as far as a rule must not push out what was decided.
+void Events::keep(Event event) {
+  constexpr std::ptrdiff_t most_strangers = history_size / 4;
+  const auto is_stranger = [](const Event& e) {
+    return e->direction == Direction::in && e->verdict == Decision::Verdict::none;
+  };
+  if (is_stranger(event) && std::ranges::count_if(history_, is_stranger) >= most_strangers)
+    history_.erase(std::ranges::find_if(history_, is_stranger));
+  history_.push_back(std::move(event));
+  if (history_.size() > history_size) history_.pop_front();
+}
+
 void Events::publish(Decision decision) {
   write(decision);
   const auto event = std::make_shared<const Decision>(std::move(decision));
-  history_.push_back(event);
-  if (history_.size() > history_size) history_.pop_front();
+  keep(event);
   for (auto i = listeners_.begin(); i != listeners_.end();) (*i++)(event);
 }
 

@@ -47,6 +47,7 @@ class Events {
   Subscription subscribe(Listener listener);
 
  private:
+  void keep(Event event);
   void write(const Decision& decision);
   void flush_soon(LogLevel level);
   bool may_write(const Decision& decision, bool denial);

@@ -268,6 +268,7 @@ void Helper::on_notification(ipc::Channel::Incoming incoming) {
   const auto& method = incoming.message.method;
   if (method == "hello") return on_hello(incoming.message);
   if (method == "log") return say(params);
+  if (method == "failed") return tell_failed(params);
   if (method == "relayed") return count_relayed(params);
   if (method == "void") return hooks_.on_void(std::string(params["token"].string_or("")));
   if (method != "deliver") return;
@@ -281,13 +282,25 @@ void Helper::on_notification(ipc::Channel::Incoming incoming) {
 }
 
 /// A helper in a loop must not fill the disk.
-void Helper::say(ipc::JsonView params) {
+bool Helper::may_say() {
   if (const auto second = loop_.now() / 1000; std::exchange(log_second_, second) != second) log_lines_ = 0;
-  if (++log_lines_ > most_log_lines + 1) return;
-  if (log_lines_ > most_log_lines)
-    return log_.warn(spec_.name + ": says too much; the rest of this second is left out");
+  if (++log_lines_ == most_log_lines + 1)
+    log_.warn(spec_.name + ": says too much; the rest of this second is left out");
+  return log_lines_ <= most_log_lines;
+}
+
+void Helper::say(ipc::JsonView params) {
+  if (!may_say()) return;
   log_.say(level_from(params["level"].string_or("")),
            spec_.name + ": " + ipc::printable(params["message"].string_or(""), longest_sentence));
+}
+
+void Helper::tell_failed(ipc::JsonView params) {
+  auto inbound = inbound_of(params);
+  if (!listens_.contains(inbound.listen) || !may_say()) return;
+  hooks_.on_failed(std::move(inbound),
+                   {.word = ipc::word_from(params["code"].string_or("")).value_or(ipc::Word::unreachable),
+                    .text = ipc::printable(params["message"].string_or(""), longest_sentence)});
 }
 
 /// Totals of this process, which only grow; anything else is not believed.

@@ -92,6 +92,8 @@ class Helper {
   };
   struct Hooks {
     std::function<void(Inbound, std::function<void(ipc::Result<Admission>)>)> on_accepted;
+    /// An inbound connection came to nothing before it was asked about.
+    std::function<void(Inbound, ipc::Error)> on_failed;
     std::function<void(Delivery)> on_deliver;
     /// What was admitted with this token will not be delivered.
     std::function<void(const std::string& token)> on_void;
@@ -152,7 +154,9 @@ class Helper {
   void on_hello(const ipc::rpc::Message& message);
   void on_request(ipc::Channel::Incoming incoming);
   void on_notification(ipc::Channel::Incoming incoming);
+  bool may_say();
   void say(ipc::JsonView params);
+  void tell_failed(ipc::JsonView params);
   void count_relayed(ipc::JsonView params);
   void judge(const ipc::Channel::Incoming& incoming);
   void admit(ipc::Channel::Incoming incoming);

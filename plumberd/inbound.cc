@@ -44,6 +44,10 @@ ipc::Labels proved_of(const ipc::Labels& labels) {
   return proved;
 }
 
+std::string peer_of(const Listeners::Bound& bound, const ipc::Labels& labels) {
+  return bound.scheme + ":" + label(labels, "peer.address") + ":" + label(labels, "peer.port");
+}
+
 /// Labels for the service: the helper's own, what the far host claims under `claimed.`, and the name.
 ipc::Labels labels_for_service(const Inbound& inbound, const std::string& service) {
   ipc::Labels labels;
@@ -104,6 +108,16 @@ void Admissions::admit(Inbound inbound, Answer answer) {
   open(std::move(entry), bound->listen.transit);
 }
 
+void Admissions::note_failure(Inbound inbound, ipc::Error error) {
+  const auto* bound = router_.listeners.find(inbound.listen);
+  if (bound == nullptr) return;
+  Entry entry{.inbound = std::move(inbound), .answer = [](const auto&) {}, .config = router_.config};
+  entry.inbound.service = bound->listen.service;
+  begin_decision(entry);
+  entry.decision.peer = peer_of(*bound, entry.inbound.labels);
+  refuse(entry, std::move(error));
+}
+
 void Admissions::begin_decision(Entry& entry) {
   router_.events.stamp(entry.decision);
   entry.decision.generation = entry.config->generation;
@@ -115,7 +129,7 @@ ipc::Result<> Admissions::locate(Entry& entry, const Listeners::Bound& bound) {
   auto& decision = entry.decision;
   auto& labels = entry.inbound.labels;
   labels["scheme"] = bound.scheme;
-  decision.peer = bound.scheme + ":" + label(labels, "peer.address") + ":" + label(labels, "peer.port");
+  decision.peer = peer_of(bound, labels);
   decision.proved = proved_of(labels);
   if (entry.inbound.hops > most_hops) return ipc::fail(ipc::Word::loop, "more than 8 hops");
   auto routed = TRY(route(*entry.config, {.service = entry.inbound.service,

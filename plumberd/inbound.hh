@@ -22,6 +22,8 @@ class Admissions {
   /// A helper asks for an accepted connection; `answer` is called once, at once or when a transit dial is
   /// done.
   void admit(Inbound inbound, Answer answer);
+  /// It came to nothing before it could be asked for: an event like any other.
+  void note_failure(Inbound inbound, ipc::Error error);
   /// The helper wrote its OK: the socket goes to the service that the token reserved.
   void deliver(Delivery delivery);
   /// It will not be delivered: the helper says so, or its time is over.

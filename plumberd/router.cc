@@ -53,6 +53,10 @@ Router::Router(ipc::Loop& loop_, Log& log_, RunDir rundir_, Arguments arguments_
                    [this](Inbound request, Admissions::Answer answer) {
                      inbound.admit(std::move(request), std::move(answer));
                    },
+               .on_failed =
+                   [this](Inbound connection, ipc::Error error) {
+                     inbound.note_failure(std::move(connection), std::move(error));
+                   },
                .on_deliver = [this](Delivery delivery) { inbound.deliver(std::move(delivery)); },
                .on_void = [this](const std::string& token) { inbound.expire(token); },
                .on_relayed = [this](const std::string& name, Relayed more) { stats.count(name, more); }}},

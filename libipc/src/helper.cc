@@ -258,6 +258,20 @@ void Helper::give_up(const std::string& token) {
   channel_->notify("void", params);
 }
 
+void Helper::tell_failed(const Failure& failure) {
+  std::string params;
+  JsonWriter{params}
+      .object()
+      .key("listen")
+      .raw(failure.listen)
+      .key("labels")
+      .raw(failure.labels)
+      .add("code", to_string(failure.error.word))
+      .add("message", failure.error.text)
+      .end();
+  channel_->notify("failed", params);
+}
+
 void Helper::log(std::string_view level, std::string_view message) {
   const auto earned = (loop_.now() - log_since_) / log_interval;
   log_since_ += earned * log_interval;

@@ -25,20 +25,26 @@ void Inbound::begin(Fd socket) {
 /// From the handshake to the end of the hop: one deadline for all of it.
 void Inbound::await_peer() {
   if (deadline_) return;
-  deadline_ = Timer{helper_.loop(), listener_.request().hop_timeout, [this] {
-                      const bool hop = stage_ == Stage::reading;
-                      const auto peer = ends_.peer ? to_string(ends_.peer->first) : "a client";
-                      scheme_.note(helper_, listener_.uri() + ": " + peer + " did not finish its " +
-                                                (hop ? "hop" : "handshake") + " in time");
-                      drop();
-                    }};
+  deadline_ =
+      Timer{helper_.loop(), listener_.request().hop_timeout, [this] {
+              const bool hop = stage_ == Stage::reading;
+              const auto peer = ends_.peer ? to_string(ends_.peer->first) : "a client";
+              fail({Word::timeout, peer + " did not finish its " + (hop ? "hop" : "handshake") + " in time"});
+            }};
+}
+
+/// Destroys this object.
+void Inbound::fail(Error failure) {
+  const auto& request = listener_.request();
+  failure.text = listener_.uri() + ": " + failure.text;
+  scheme_.tell_failed(helper_, {.listen = request.id,
+                                .labels = labels_text(request.uri.scheme, ends_, labels_),
+                                .error = std::move(failure)});
+  drop();
 }
 
 void Inbound::on_established(Result<Established> established) {
-  if (!established) {
-    scheme_.note(helper_, listener_.uri() + ": " + established.error().text);
-    return drop();
-  }
+  if (!established) return fail(std::move(established).error());
   stream_ = std::move(established->stream);
   labels_ = std::move(established->labels);
   idle_ = shorter(established->idle, listener_.request().relay_idle);

@@ -66,6 +66,7 @@ class Inbound {
   enum class Stage : std::uint8_t { setting_up, reading, asking, leaving };
   void on_established(Result<Established> established);
   void await_peer();
+  void fail(Error failure);
   void read_hop();
   void ask(Hop hop);
   void on_admitted(Result<Admission> admission);

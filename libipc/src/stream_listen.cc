@@ -172,17 +172,18 @@ void StreamScheme::make_room() {
 void StreamScheme::set_aside(Inbound& inbound) { asking_.splice(asking_.end(), inbounds_, inbound.place); }
 void StreamScheme::take_back(Inbound& inbound) { inbounds_.splice(inbounds_.end(), asking_, inbound.place); }
 
-void StreamScheme::note(Helper& helper, const std::string& message) {
-  constexpr unsigned most_notes = 20;
+/// As many in a second; the rest is counted.
+void StreamScheme::tell_failed(Helper& helper, const Failure& failure) {
+  constexpr unsigned most_failures = 20;
   constexpr std::uint64_t period = 1000;
   const auto now = helper.loop().now();
-  if (now - notes_since_ >= period) {
-    if (notes_ > most_notes)
-      helper.log("warn", std::to_string(notes_ - most_notes) + " more connections came to nothing");
-    notes_since_ = now;
-    notes_ = 0;
+  if (now - failures_since_ >= period) {
+    if (failures_ > most_failures)
+      helper.log("warn", std::to_string(failures_ - most_failures) + " more connections came to nothing");
+    failures_since_ = now;
+    failures_ = 0;
   }
-  if (++notes_ <= most_notes) helper.log("info", message);
+  if (++failures_ <= most_failures) helper.tell_failed(failure);
 }
 
 void StreamScheme::drop(Inbound& inbound) {

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "tests/e2e/host.hh"
+#include "tests/e2e/tls_kit.hh"
 
 using kit::ask;
 using kit::Host;
@@ -55,6 +56,25 @@ Test(inbound, transit_leads_to_other_hosts_only_and_never_past_the_rules_of_a_se
   kit::Offer authd{far, "authd"};
   cr_assert_eq(dial(near, far, "authd").word(), "DENIED");
   cr_assert_eq(dial(near, far, "public").word(), "UNKNOWN_SERVICE");
+}
+
+Test(inbound, that_fails_before_a_rule_is_asked_is_an_event_with_its_peer_and_its_reason) {
+  const kit::TempDir dir;
+  const auto server = kit::Authority{dir}.issue("server");
+  const Host far{{},
+                 "[[listen]]\nuri = \"tls://127.0.0.1:0\"\nprofile = \"a\"\n[tls.a]\ncertificate = \"" +
+                     server.certificate + "\"\nprivate_key = \"" + server.key + "\"\n"};
+  auto door = far.door();
+  door.call("events", "{}");
+  const auto stranger = kit::connect_tcp(far.port());
+  kit::send_all(stranger.borrow(), "GET / HTTP/1.0\r\n\r\n");
+  const auto event = door.receive();
+  const auto decision = event.message->params["decision"];
+  cr_assert_eq(decision["direction"].string_or(""), "in", "%s", event.text.c_str());
+  cr_assert_eq(decision["verdict"].string_or(""), "none", "%s", event.text.c_str());
+  cr_assert_eq(decision["code"].string_or(""), "UNREACHABLE", "%s", event.text.c_str());
+  cr_assert(decision["peer"].string_or("").starts_with("tls:127.0.0.1:"), "%s", event.text.c_str());
+  cr_assert(decision["message"].string_or("").ends_with("does not speak TLS"), "%s", event.text.c_str());
 }
 
 Test(inbound, strangers_learn_no_name_that_they_did_not_say) {

@@ -91,7 +91,7 @@ Test(plumb_ca, what_it_issues_serves_both_ends_of_mutual_tls_until_it_is_revoked
   ScriptedRouter dialler{"tlsd"};
   const auto refused = dialler.dial("tls://localhost:" + std::to_string(closed), made.dialler());
   cr_assert(refused.word() == "AUTH", "%s", refused.text.c_str());
-  cr_assert(fresh.expect("log").text.find("was revoked") != std::string::npos);
+  cr_assert(fresh.expect("failed").text.find("was revoked") != std::string::npos);
 }
 
 Test(plumb_ca, a_revocation_without_a_name_renews_the_list_and_keeps_what_is_on_it) {

@@ -43,7 +43,8 @@ Wire::Datagram ScriptedRouter::next(std::string_view wanted) {
 Wire::Datagram ScriptedRouter::answer() {
   for (;;) {
     auto datagram = next();
-    if (!datagram.message || datagram.message->method != "log") return datagram;
+    const auto method = datagram.message ? datagram.message->method : "";
+    if (method != "log" && method != "failed") return datagram;
     logs_ += datagram.text + "\n";
   }
 }

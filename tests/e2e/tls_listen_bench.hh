@@ -37,13 +37,21 @@ struct ListenBench {
     cr_assert(delivery.message->method == "deliver", "%s", delivery.text.c_str());
     return delivery.take_fd();
   }
-  /// A handshake that must come to nothing, with these words in the log.
-  void must_refuse(SSL_CTX* with, std::string_view because) {
+  /// A handshake that must come to nothing, and be told of with this word and sentence.
+  void must_refuse(SSL_CTX* with, std::string_view because, std::string_view word = "AUTH") {
     const auto socket = connect_tcp(port);
     TlsEnd end{with, socket.borrow(), false};
     if (end.shake_hands()) end.receive_all();  // TLS 1.3: the refusal comes after
     ERR_clear_error();
-    must_log(because);
+    must_fail(because, word);
+  }
+  void must_fail(std::string_view because, std::string_view word) {
+    const auto failed = router.expect("failed");
+    const auto params = failed.message->params;
+    cr_assert(params["message"].string_or("").find(because) != std::string::npos, "%s", failed.text.c_str());
+    cr_assert(params["code"].string_or("") == word, "%s", failed.text.c_str());
+    cr_assert(params["listen"].integer_or(0) == next_id - 1, "%s", failed.text.c_str());
+    cr_assert(params["labels"].labels().at("peer.address") == "127.0.0.1", "%s", failed.text.c_str());
   }
   void must_log(std::string_view because) {
     const auto log = router.expect("log");

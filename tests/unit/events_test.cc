@@ -49,6 +49,17 @@ Test(events, that_were_suppressed_are_counted_in_the_log_even_if_none_follows) {
                 "%s", text.substr(last).c_str());
 }
 
+Test(events, of_strangers_leave_what_was_decided_in_the_history) {
+  ipc::Loop loop;
+  Log log{LogLevel::error, LogFormat::text};
+  Events events{loop, log};
+  publish(events, 700, Decision::Verdict::allow);
+  for (int i = 0; i < 5000; ++i) events.publish({.direction = Direction::in, .asked = std::to_string(i)});
+  cr_assert_eq(events.history().size(), 700 + 256);
+  cr_assert(events.history().front()->asked == "pong");
+  cr_assert(events.history().back()->asked == "4999");
+}
+
 Test(events, of_denials_have_room_beside_a_flood_of_others) {
   ipc::Loop loop;
   Log log{LogLevel::info, LogFormat::text};

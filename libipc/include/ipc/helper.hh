@@ -61,6 +61,13 @@ struct ListenRequest {
 };
 Result<ListenRequest> parse_listen(Channel::Incoming& incoming);
 
+/// `failed`: an inbound connection that did not get as far as a question.
+struct Failure {
+  std::string listen{};  ///< JSON text of the listen's id
+  std::string labels{};  ///< JSON text of an object
+  Error error{};
+};
+
 /// `accepted`: the question about one inbound connection, and the router's answer.
 struct Arrival {
   std::string listen{};  ///< JSON text of the listen's id
@@ -142,6 +149,8 @@ class Helper {
   /// Asks what becomes of an inbound connection.
   using OnAdmitted = std::function<void(Result<Admission>)>;
   [[nodiscard]] Question ask_admission(const Arrival& arrival, Milliseconds deadline, OnAdmitted on_admitted);
+  /// The caller bounds how often: peers cause it.
+  void tell_failed(const Failure& failure);
   /// Hands an admitted connection over; `path` as in DialAnswer; `first`: datagrams that came before the
   /// socket existed.
   void deliver(const std::string& token, Fd fd, std::string_view path = "direct",

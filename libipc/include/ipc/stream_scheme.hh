@@ -75,13 +75,13 @@ class StreamScheme : public Scheme {
   void drop(Inbound& inbound);
   void drop_all_of(const StreamListener& listener);
   /// Logs why a connection came to nothing; a flood of them shows up as a number.
-  void note(Helper& helper, const std::string& message);
+  void tell_failed(Helper& helper, const Failure& failure);
 
   /// Accepted, not yet handed over or refused; the oldest first. Apart from them those whose question the
   /// router has not answered yet.
   std::list<std::unique_ptr<Inbound>> inbounds_, asking_;
-  std::uint64_t notes_since_ = 0;  ///< loop time at which the current count began
-  unsigned notes_ = 0;
+  std::uint64_t failures_since_ = 0;  ///< loop time at which the current count began
+  unsigned failures_ = 0;
 };
 
 }  // namespace ipc
