@@ -57,8 +57,11 @@ void PlainEnd::take_edges() {
 }
 
 Transfer PlainEnd::read(std::span<char> buffer) {
-  take_edges();
   auto queued = unread();
+  if (queued <= carried_) {
+    take_edges();  // only where it rests: what comes after the next question makes another edge
+    queued = unread();
+  }
   may_hold_more_ = queued > carried_;
   if (!may_hold_more_) {
     if (!hung_up()) return {.io = Io::again};
