@@ -147,11 +147,13 @@ ipc::Result<> Admissions::locate(Entry& entry, const Listeners::Bound& bound) {
 ipc::Result<> Admissions::judge(Entry& entry, const Listeners::Bound& bound) {
   const auto address = ipc::parse_address(label(entry.inbound.labels, "peer.address"));
   Asker asker{facts_of(entry.inbound.labels)};
-  const auto verdict = asker.judge(*entry.config->rules, {.direction = Direction::in,
-                                                          .service = entry.service(),
-                                                          .scheme = bound.scheme,
-                                                          .address = address ? &*address : nullptr,
-                                                          .port = bound.port});
+  auto verdict = asker.judge(*entry.config->rules, {.direction = Direction::in,
+                                                    .service = entry.service(),
+                                                    .scheme = bound.scheme,
+                                                    .address = address ? &*address : nullptr,
+                                                    .port = bound.port});
+  if (verdict.kind == Verdict::Kind::need)  // and there is no more to know
+    verdict = {.kind = Verdict::Kind::deny, .reason = "the peer has no address, and a rule needs it"};
   record(entry.decision, verdict);
   if (verdict.kind == Verdict::Kind::allow) return {};
   return std::unexpected(told(entry, ipc::Word::denied));
@@ -254,7 +256,8 @@ void Admissions::connect(Entry entry) {
   auto shared = std::make_shared<Entry>(std::move(entry));
   const auto attempt = [this, waiting = shared.get()] { return open_service(*waiting); };
   auto done = [this, shared](ipc::Result<ipc::Fd> socket) { connected(*shared, std::move(socket)); };
-  shared->opening = std::make_unique<PatientConnect>(router_.loop, shared->config->limits.hop_timeout,
+  // The dialler waits as long as our own dials would: half of it, so that our word still finds it there.
+  shared->opening = std::make_unique<PatientConnect>(router_.loop, shared->config->limits.hop_timeout / 2,
                                                      attempt, std::move(done));
   shared->opening->start();
 }

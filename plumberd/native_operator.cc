@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "ipc/name.hh"
+#include "plumberd/explain.hh"
 #include "plumberd/native_door.hh"
 #include "plumberd/reload.hh"
 #include "plumberd/supposed.hh"

@@ -87,4 +87,36 @@ std::vector<std::string> judge_addresses(const Config& config, const Target& tar
   }
   return allowed;
 }
+
+ipc::Result<Routed> route_of(const Config& config, const Ask& ask,
+                             std::function<bool(std::string_view)> is_local) {
+  auto routed = TRY(route(config, {.service = ask.service,
+                                   .uri = ask.uri,
+                                   .networkd = ask.networkd,
+                                   .from_outside = ask.from_outside,
+                                   .is_local = std::move(is_local)}));
+  if (ask.transit) std::erase_if(routed.targets, [](const auto& t) { return t.kind != Target::Kind::uri; });
+  if (!routed.targets.empty()) return routed;
+  return ipc::fail(ipc::Word::unknown_service, "no route leads from \"" + ask.service + "\" to another host");
+}
+
+bool is_strangers_path(const Target& target, const Asker& asker) {
+  return target.kind == Target::Kind::path && target.by_client && !asker.is_owner();
+}
+
+bool judge_end(const Config& config, const Target& target, const RealPath& real, Asker& asker,
+               Decision& decision) {
+  if (real.trusted || real.path == target.uri.path) return true;
+  auto end = target;
+  end.uri.path = end.uri.raw = real.path;
+  const bool allowed = judge_target(config, end, asker, decision).allowed;
+  decision.steps.push_back({"link", ipc::printable(target.uri.path), ipc::printable(real.path), ""});
+  return allowed;
+}
+
+void note_owner(Decision& decision, const Target& target, const Verdict& verdict, uid_t owner) {
+  decision.direction = Direction::serve;
+  record(decision, verdict);
+  decision.steps.push_back({"owner", target.service, "uid " + std::to_string(owner), decision.rule_at});
+}
 }  // namespace plumberd

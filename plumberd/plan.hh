@@ -1,9 +1,11 @@
 // Route and judge in one place: what a live request does before it connects is what `explain` prints.
 #pragma once
+#include <functional>
 #include <memory>
 
 #include "plumberd/decision.hh"
 #include "plumberd/identity.hh"
+#include "plumberd/unix_connect.hh"
 
 namespace plumberd {
 
@@ -54,6 +56,19 @@ Judged judge_target(const Config& config, const Target& target, Asker& asker, De
 std::vector<std::string> judge_addresses(const Config& config, const Target& target,
                                          const std::vector<std::string>& addresses, Asker& asker,
                                          Decision& decision);
+
+/// Where `ask` goes; of a transit only what is at other hosts.
+ipc::Result<Routed> route_of(const Config& config, const Ask& ask,
+                             std::function<bool(std::string_view)> is_local);
+
+/// Whether the target is a UNIX path by the word of a client that is not the router's own user or root.
+bool is_strangers_path(const Target& target, const Asker& asker);
+/// A client's own word leads no further than it says: where it goes by a link that somebody else may have
+/// made, the end is judged, too. Records what it was.
+bool judge_end(const Config& config, const Target& target, const RealPath& real, Asker& asker,
+               Decision& decision);
+/// Records that who offers an unguarded name may not.
+void note_owner(Decision& decision, const Target& target, const Verdict& verdict, uid_t owner);
 
 /// The question that rules are asked about a target.
 Question question_of(const Target& target);

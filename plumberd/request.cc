@@ -1,8 +1,6 @@
 #include "plumberd/request.hh"
 
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -13,28 +11,6 @@
 namespace plumberd {
 namespace {
 double ms_since(std::uint64_t start) { return static_cast<double>(uv_hrtime() - start) / 1e6; }
-
-RouteQuestion route_question(const Router& router, const Ask& ask) {
-  return {.service = ask.service,
-          .uri = ask.uri,
-          .networkd = ask.networkd,
-          .from_outside = ask.from_outside,
-          .is_local = [&router](std::string_view name) { return router.is_local(name); }};
-}
-
-ipc::Result<Routed> route_of(const Router& router, const Config& config, const Ask& ask) {
-  auto routed = TRY(route(config, route_question(router, ask)));
-  if (ask.transit) std::erase_if(routed.targets, [](const auto& t) { return t.kind != Target::Kind::uri; });
-  if (!routed.targets.empty()) return routed;
-  return ipc::fail(ipc::Word::unknown_service, "no route leads from \"" + ask.service + "\" to another host");
-}
-
-/// Who offers an unguarded name may not.
-void note_owner(Decision& decision, const Target& target, const Verdict& verdict, uid_t owner) {
-  decision.direction = Direction::serve;
-  record(decision, verdict);
-  decision.steps.push_back({"owner", target.service, "uid " + std::to_string(owner), decision.rule_at});
-}
 
 ipc::Milliseconds timeout_of(const Config& config, const Routed& routed) {
   for (const auto& target : routed.targets)
@@ -55,67 +31,6 @@ DialOrder order_for(const Config& config, const Ask& ask, const Target& target, 
   const auto& route = target.route == nullptr ? plain : *target.route;
   order.settings = helper_settings(config, route.source, route.profile, route.settings);
   return order;
-}
-bool is_strangers_path(const Target& target, const Asker& asker) {
-  return target.kind == Target::Kind::path && target.by_client && !asker.is_owner();
-}
-
-/// A client's own word leads no further than it says: where it goes by a link that somebody else may have
-/// made, the end is judged, too.
-bool judge_end(const Config& config, const Target& target, const RealPath& real, Asker& asker,
-               Decision& decision) {
-  if (real.trusted || real.path == target.uri.path) return true;
-  auto end = target;
-  end.uri.path = end.uri.raw = real.path;
-  const bool allowed = judge_target(config, end, asker, decision).allowed;
-  decision.steps.push_back({"link", ipc::printable(target.uri.path), ipc::printable(real.path), ""});
-  return allowed;
-}
-
-/// Why each rule that nearly matched did not, and which one decided.
-void explain_rules(const Config& config, const Target& target, const Judged& judged, const Asker& asker,
-                   Decision& decision) {
-  auto question = question_of(target);
-  if (judged.recorded) question.address = &*judged.recorded;
-  add_considered(decision, consider(*config.rules, question, asker.facts()));
-}
-
-/// Whether `serve` allows whoever bound the service's socket, as far as the file tells without connecting.
-bool owner_may_serve(const Router& router, const Config& config, const Target& target, Decision& decision) {
-  struct stat status {};
-  if (target.kind != Target::Kind::local || router.registry.has(target.service)) return true;
-  if (::lstat(router.rundir.file(target.service).c_str(), &status) != 0) return true;
-  Facts facts;
-  facts.uid = status.st_uid;
-  facts.is_owner = status.st_uid == 0 || status.st_uid == ::geteuid();
-  Asker owner{std::move(facts)};
-  const auto verdict = owner.judge(*config.rules, {.direction = Direction::serve, .service = target.service});
-  if (verdict.kind == Verdict::Kind::allow) return true;
-  note_owner(decision, target, verdict, status.st_uid);
-  return false;
-}
-
-/// The first target that is allowed would be opened; where none is, the last denial is the answer.
-void explain_targets(Router& router, const Config& config, const Routed& routed, Asker& asker,
-                     Decision& decision) {
-  for (const auto& target : routed.targets) {
-    auto judged = judge_target(config, target, asker, decision);
-    explain_rules(config, target, judged, asker, decision);
-    if (judged.allowed && is_strangers_path(target, asker))
-      if (const auto real = real_path(target.uri.path))
-        judged.allowed = judge_end(config, target, *real, asker, decision);
-    judged.allowed = judged.allowed && owner_may_serve(router, config, target, decision);
-    const auto* helper = router.helpers.current()->name_for(target.uri.scheme);
-    if (target.kind == Target::Kind::uri) decision.helper = helper != nullptr ? *helper : "";
-    if (judged.resolve)
-      decision.steps.push_back(
-          {"undecided", target.uri.host, "the resolved address is judged when it is dialled", ""});
-    decision.failed = !judged.allowed || (target.kind == Target::Kind::uri && helper == nullptr);
-    if (!decision.failed) return;
-    decision.error = judged.allowed
-                         ? ipc::Error{ipc::Word::no_helper, "no helper speaks " + target.uri.scheme}
-                         : denial(decision, config.denied_detail || asker.is_owner());
-  }
 }
 }  // namespace
 
@@ -150,7 +65,7 @@ void Request::run() {
   decision_.opened = ipc::printable(ask_.service);
   decision_.client = asker_.who();
   const auto began = uv_hrtime();
-  auto routed = route_of(router_, *config_, ask_);
+  auto routed = route_of(*config_, ask_, [this](std::string_view name) { return router_.is_local(name); });
   decision_.ms_route = ms_since(began);
   if (!routed) return fail(std::move(routed).error());
   routed_ = std::move(*routed);
@@ -388,24 +303,5 @@ void Request::cancel() {
   router_.resolvers.abandon(std::move(resolving_));
   if (helper_ != nullptr && dial_id_ != 0) helper_->cancel(dial_id_);
   dial_id_ = 0;
-}
-
-Decision explain(Router& router, const Ask& ask, Asker asker) {
-  Decision decision;
-  const auto config = router.config;
-  router.events.stamp(decision);
-  decision.generation = config->generation;
-  decision.asked = ipc::printable(ask.service.empty() ? ipc::mask_secrets(ask.uri) : ask.service);
-  decision.opened = ipc::printable(ask.service);
-  decision.client = asker.who();
-  auto routed = route_of(router, *config, ask);
-  if (!routed) {
-    decision.failed = true;
-    decision.error = std::move(routed).error();
-    return decision;
-  }
-  decision.steps = routed->steps;
-  explain_targets(router, *config, *routed, asker, decision);
-  return decision;
 }
 }  // namespace plumberd

@@ -79,8 +79,4 @@ class Request : public std::enable_shared_from_this<Request> {
   std::shared_ptr<Request> self_;  ///< alive while somebody waits
 };
 
-/// The decision of a request that is not carried out: what `plumb explain` shows. Same functions, no
-/// connection.
-Decision explain(Router& router, const Ask& ask, Asker asker);
-
 }  // namespace plumberd

@@ -172,59 +172,6 @@ std::string rules_json(const Router& router, std::size_t offset) {
   return text;
 }
 
-namespace {
-bool passes_on(const Config& config, std::string_view scheme) {
-  return std::ranges::any_of(config.listens, [&](const Listen& listen) {
-    return listen.transit && listen.uri.starts_with(std::string(scheme) + "://");
-  });
-}
-
-/// What a transit listener would do next: `out`, as no user.
-void explain_transit(Router& router, Decision& decision) {
-  auto onward = explain(router, {.service = decision.opened, .transit = true}, Asker{Facts{}});
-  std::ranges::move(onward.steps, std::back_inserter(decision.steps));
-  decision.failed = onward.failed;
-  decision.error = std::move(onward.error);
-  decision.peer = std::move(onward.peer);
-}
-
-void explain_opening(Router& router, const Target& target, bool transit, Decision& decision) {
-  const bool here = target.kind == Target::Kind::local && router.is_local(decision.opened);
-  if (here || target.kind == Target::Kind::path) return;
-  if (transit) return explain_transit(router, decision);
-  decision.failed = true;
-  decision.error = {ipc::Word::unknown_service, decision.opened + " is not offered here"};
-}
-}  // namespace
-
-Decision explain_in(Router& router, const std::string& service, Asker asker, Question question) {
-  Decision decision{.generation = router.config->generation, .direction = Direction::in, .asked = service};
-  router.events.stamp(decision);
-  const bool transit = passes_on(*router.config, question.scheme);
-  auto routed =
-      route(*router.config,
-            {.service = service, .from_outside = true, .transit = transit, .is_local = [](std::string_view) {
-               return true;
-             }});
-  if (!routed) {
-    decision.failed = true;
-    decision.error = std::move(routed).error();
-    return decision;
-  }
-  const auto& target = routed->targets.front();
-  decision.steps = routed->steps;
-  decision.opened = target.service;
-  question.service = decision.opened;
-  record(decision, asker.judge(*router.config->rules, question));
-  add_considered(decision, consider(*router.config->rules, question, asker.facts()));
-  decision.failed = decision.verdict == Decision::Verdict::deny;
-  if (decision.failed)
-    decision.error = denial(decision, true);
-  else
-    explain_opening(router, target, transit, decision);
-  return decision;
-}
-
 void hide_rules(Decision& decision) {
   decision.rule.clear();
   decision.rule_at.clear();

@@ -21,9 +21,6 @@ std::string metrics_text(const Router& router);
 ipc::Result<Ask> ask_of_params(ipc::JsonView params);
 /// Those that rules and suppositions may name.
 std::vector<std::string> known_schemes(const Config& config);
-/// The explanation of a remote peer's request; one that a transit listener of that scheme may pass on is
-/// explained to its end.
-Decision explain_in(Router& router, const std::string& service, Asker asker, Question question);
 /// For clients that may know the word of a denial only.
 void hide_rules(Decision& decision);
 /// From where on events are wanted: behind an id, or from a time on.

@@ -228,10 +228,12 @@ Question Helper::ask_admission(const Arrival& arrival, Milliseconds deadline, On
     writer.add("relays", static_cast<std::int64_t>(relays->second));
   if (!arrival.hop.claims.empty()) writer.key("claims").raw(arrival.hop.claims);
   writer.end();
-  auto tell = [this, service = arrival.hop.service,
-               on_admitted = std::move(on_admitted)](Result<Channel::Incoming> answer) {
+  // A relay counts from the question on: many peers may ask at once.
+  auto tell = [counted = count_relay(arrival.hop.service),
+               on_admitted = std::move(on_admitted)](Result<Channel::Incoming> answer) mutable {
     auto admission = admission_of(std::move(answer));
-    if (admission && admission->relays) admission->counted = count_relay(service);
+    if (admission && admission->relays) admission->counted = std::move(counted);
+    counted.reset();
     on_admitted(std::move(admission));
   };
   return {*channel_, channel_->call("accepted", params, {}, deadline, std::move(tell))};

@@ -143,6 +143,21 @@ Test(limits, relays_to_one_service_are_bounded_and_its_end_makes_room) {
   for (const auto* scheme : {"tcp", "udp"}) expect_bounded_relays(scheme);
 }
 
+Test(limits, relays_to_one_service_are_bounded_however_many_peers_come_at_once) {
+  constexpr int peers = 40;
+  const Host far{{"--listen", "tcp://127.0.0.1:0", "--allow", "in", "*", "tcp:127.0.0.1"},
+                 limit("connections", 3)};
+  const Host near;
+  const auto pong = kit::listen_unix(far / "pong");
+  auto client = near.door();
+  for (int i = 0; i < peers; ++i)
+    client.send(
+        ipc::rpc::request(std::to_string(1000 + i), "connect", ask("pong", "pong " + far.uri("pong"))));
+  int busy = 0;
+  for (int i = 0; i < peers; ++i) busy += client.receive().word() == "BUSY" ? 1 : 0;
+  cr_assert_geq(busy, peers - 3);
+}
+
 Test(limits, connections_of_other_hosts_under_way_are_bounded_by_service) {
   kit::TcpServer silent{[](int socket) { kit::receive_all(socket); }};
   const auto place = "tcp://127.0.0.1:" + std::to_string(silent.port());
