@@ -8,9 +8,6 @@ constexpr std::size_t history_size = 1024;
 // More lines than this in a second are counted, not written: a client in a loop must not fill the disk.
 // Denials have as much again.
 constexpr unsigned lines_per_second = 20'000;
-// Connections that were let through are written together: a write(2) for each costs as much as judging it.
-constexpr ipc::Milliseconds longest_held{2};
-constexpr std::size_t most_held = 32 * 1024;
 }  // namespace
 
 void Events::stamp(Decision& decision) {
@@ -52,18 +49,7 @@ void Events::write(const Decision& decision) {
   const auto level = denial || decision.failed ? LogLevel::warn : LogLevel::info;
   if (!denial && !log_.shows(level)) return;
   if (!may_write(decision, denial)) return;
-  log_.hold(level, log_.format() == LogFormat::json ? to_json(decision) : to_line(decision));
-  flush_soon(level);
-}
-
-/// What went wrong is written at once, and what is held before it.
-void Events::flush_soon(LogLevel level) {
-  if (level > LogLevel::info || log_.held() > most_held) return log_.flush();
-  if (flush_) return;
-  flush_ = ipc::Timer{loop_, longest_held, [this] {
-                        flush_.stop();
-                        log_.flush();
-                      }};
+  log_.line(level, log_.format() == LogFormat::json ? to_json(decision) : to_line(decision), denial);
 }
 
 /// Strangers who do not get as far as a rule must not push out what was decided.

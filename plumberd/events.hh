@@ -49,7 +49,6 @@ class Events {
  private:
   void keep(Event event);
   void write(const Decision& decision);
-  void flush_soon(LogLevel level);
   bool may_write(const Decision& decision, bool denial);
   void tell_suppressed();
   ipc::Loop& loop_;
@@ -63,7 +62,6 @@ class Events {
   std::uint64_t suppressed_ = 0;
   std::uint64_t suppressed_denials_ = 0;
   ipc::Timer tell_;
-  ipc::Timer flush_;
 };
 
 }  // namespace plumberd

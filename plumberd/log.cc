@@ -39,25 +39,29 @@ void write_all(int fd, std::string_view text) {
 
 void Log::say(LogLevel level, std::string_view text) {
   if (!shows(level)) return;
-  if (format_ == LogFormat::json) {
-    std::string json;
-    ipc::JsonWriter{json}.object().add("level", name_of(level)).add("message", text).end();
-    hold(level, json);
-  } else {
-    hold(level, std::string(name_of(level)) + ": " + std::string(text));
-  }
-  flush();
+  if (format_ != LogFormat::json)
+    return line(level, std::string(name_of(level)) + ": " + std::string(text), false);
+  std::string json;
+  ipc::JsonWriter{json}.object().add("level", name_of(level)).add("message", text).end();
+  line(level, json, false);
 }
 
-void Log::hold(LogLevel level, std::string_view text) {
+void Log::line(LogLevel level, std::string_view text, bool always) {
+  if (!always && !shows(level)) return;
+  buffer_.clear();
   if (format_ == LogFormat::text) add_time();
-  if (format_ == LogFormat::journal) held_ += journal_prefix(level);
-  (held_ += text) += '\n';
+  if (format_ == LogFormat::journal) buffer_ += journal_prefix(level);
+  add_text(level, text);
+  write_all(STDERR_FILENO, buffer_);
 }
 
-void Log::flush() {
-  write_all(STDERR_FILENO, held_);
-  held_.clear();
+/// Each line of it has its priority.
+void Log::add_text(LogLevel level, std::string_view text) {
+  for (const char c : text) {
+    buffer_ += c;
+    if (c == '\n' && format_ == LogFormat::journal) buffer_ += journal_prefix(level);
+  }
+  buffer_ += '\n';
 }
 
 /// RFC 3339 in local time with milliseconds; the calendar is asked once a second.
@@ -71,6 +75,6 @@ void Log::add_time() {
     zone_ = formatted(parts, "%z ").insert(3, ":");
   }
   const fmt::format_int thousandths{ms % 1000 + 1000};
-  ((held_ += date_) += std::string_view(thousandths.data() + 1, 3)) += zone_;
+  ((buffer_ += date_) += std::string_view(thousandths.data() + 1, 3)) += zone_;
 }
 }  // namespace plumberd

@@ -72,3 +72,10 @@ Test(events, of_denials_have_room_beside_a_flood_of_others) {
   cr_assert_neq(written.text().find("warning: 10000 event lines were suppressed, 0 of them denials"),
                 std::string::npos);
 }
+
+Test(log, every_line_for_the_journal_has_its_priority) {
+  Log log{LogLevel::info, LogFormat::journal};
+  const Stderr written;
+  log.error("p.toml:1:1: error: no\n    rules = [\"\"]");
+  cr_assert_eq(written.text(), "<3>error: p.toml:1:1: error: no\n<3>    rules = [\"\"]\n");
+}
