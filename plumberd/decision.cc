@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 #include <ctime>
@@ -106,7 +107,8 @@ void write_outcome(ipc::JsonWriter& json, const Decision& d) {
 void add_field(std::string& out, std::string_view name, std::string_view value) {
   if (value.empty()) return;
   out += name;
-  if (value.find_first_of(" \"") == value.npos) return static_cast<void>(out += value);
+  if (std::ranges::none_of(value, [](char c) { return c == ' ' || c == '"'; }))
+    return static_cast<void>(out += value);
   out += '"';
   for (const char c : value) {
     if (c == '"' || c == '\\') out += '\\';

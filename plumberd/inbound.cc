@@ -84,6 +84,12 @@ void Admissions::refuse(Entry& entry, ipc::Error error, ipc::Error told) {
   entry.answer(std::unexpected(std::move(told)));
 }
 
+/// For what names a service or a path behind a redirect.
+void Admissions::refuse_hidden(Entry& entry, ipc::Error error) {
+  auto hidden = told(entry, error.word);
+  refuse(entry, std::move(error), std::move(hidden));
+}
+
 /// Redirects first, so that the name judged is the one opened; then `in`; only then whether the service is
 /// there at all.
 void Admissions::admit(Inbound inbound, Answer answer) {
@@ -102,8 +108,8 @@ void Admissions::admit(Inbound inbound, Answer answer) {
   if (auto ok = judge(entry, *bound); !ok) return refuse(entry, std::move(ok).error());
   if (!located) return refuse(entry, std::move(located).error());
   if (pending_.of(entry.service()) >= entry.config->limits.pending_requests)
-    return refuse(entry, {ipc::Word::busy,
-                          "too many connections to " + entry.service() + " are under way; retry soon"});
+    return refuse_hidden(entry,
+                         {ipc::Word::busy, "too many connections to " + entry.service() + " are under way"});
   entry.mark = pending_.add(entry.service());
   open(std::move(entry), bound->listen.transit);
 }
@@ -175,6 +181,7 @@ void Admissions::open(Entry entry, bool transit) {
 ipc::Error Admissions::told(const Entry& entry, ipc::Word word) {
   const auto& asked = entry.decision.asked;
   if (word == ipc::Word::denied) return {word, "in " + asked + " is denied"};
+  if (word == ipc::Word::busy) return {word, asked + " has no room for more connections now; retry soon"};
   return {word, asked + " cannot be reached here now"};
 }
 
@@ -188,7 +195,8 @@ std::string Admissions::new_token() {
 void Admissions::reserve(Entry entry) {
   if (tokens_.size() >= most_reservations)
     return refuse(entry, {ipc::Word::busy, "too many connections are being accepted"});
-  if (auto ok = router_.registry.check(entry.service()); !ok) return refuse(entry, std::move(ok).error());
+  if (auto ok = router_.registry.check(entry.service()); !ok)
+    return refuse_hidden(entry, std::move(ok).error());
   const auto token = new_token();
   Reservation reservation{.decision = std::move(entry.decision),
                           .service = entry.service(),
@@ -235,7 +243,7 @@ void Admissions::deliver(Delivery delivery) {
 ipc::Result<> Admissions::check_relays(const Entry& entry) const {
   if (entry.inbound.relays < entry.config->limits.connections) return {};
   return ipc::fail(ipc::Word::busy, entry.service() + " has " + std::to_string(entry.inbound.relays) +
-                                        " relayed connections, its limit; retry when one has ended");
+                                        " relayed connections, its limit");
 }
 
 /// Whoever listens on an unguarded name must be allowed to offer it (`serve`).
@@ -252,7 +260,7 @@ ipc::Result<> Admissions::judge_owner(Entry& entry, int socket) {
 /// An unguarded service, or a UNIX socket that a redirect leads to: the helper relays between it and the
 /// peer.
 void Admissions::connect(Entry entry) {
-  if (auto ok = check_relays(entry); !ok) return refuse(entry, std::move(ok).error());
+  if (auto ok = check_relays(entry); !ok) return refuse_hidden(entry, std::move(ok).error());
   auto shared = std::make_shared<Entry>(std::move(entry));
   const auto attempt = [this, waiting = shared.get()] { return open_service(*waiting); };
   auto done = [this, shared](ipc::Result<ipc::Fd> socket) { connected(*shared, std::move(socket)); };
@@ -273,12 +281,9 @@ ipc::Result<ipc::Fd> Admissions::open_service(const Entry& entry) const {
 
 void Admissions::connected(Entry& entry, ipc::Result<ipc::Fd> socket) {
   const bool by_path = entry.target.kind == Target::Kind::path;
-  if (!socket) {
-    const auto word = socket.error().word;
-    return refuse(entry, std::move(socket).error(), told(entry, word));
-  }
+  if (!socket) return refuse_hidden(entry, std::move(socket).error());
   if (auto ok = by_path ? ipc::Result<>{} : judge_owner(entry, socket->borrow()); !ok)
-    return refuse(entry, std::move(ok).error());
+    return refuse_hidden(entry, std::move(ok).error());
   relay(entry, std::move(*socket));
 }
 
@@ -298,7 +303,7 @@ void Admissions::relay(Entry& entry, ipc::Fd service) {
 
 /// `transit = true`: on to another host, judged again as `out` of no user, relayed by the helper.
 void Admissions::pass_on(Entry entry) {
-  if (auto ok = check_relays(entry); !ok) return refuse(entry, std::move(ok).error());
+  if (auto ok = check_relays(entry); !ok) return refuse_hidden(entry, std::move(ok).error());
   Ask ask{.service = entry.service(),
           .framing = entry.inbound.framing,
           .claims = entry.inbound.claims,
@@ -307,10 +312,7 @@ void Admissions::pass_on(Entry entry) {
   auto shared = std::make_shared<Entry>(std::move(entry));
   Request::start(router_, std::move(ask), Asker{Facts{}},
                  [this, shared](ipc::Result<Connection> outcome, const Decision&) {
-                   if (!outcome) {
-                     const auto word = outcome.error().word;
-                     return refuse(*shared, std::move(outcome).error(), told(*shared, word));
-                   }
+                   if (!outcome) return refuse_hidden(*shared, std::move(outcome).error());
                    relay(*shared, std::move(outcome->fd));
                  });
 }

@@ -53,6 +53,7 @@ class Admissions {
   ipc::Result<> check_relays(const Entry& entry) const;
   static ipc::Error told(const Entry& entry, ipc::Word word);
   void refuse(Entry& entry, ipc::Error error);
+  void refuse_hidden(Entry& entry, ipc::Error error);
   void refuse(Entry& entry, ipc::Error error, ipc::Error told);
   std::string new_token();
   Router& router_;

@@ -55,13 +55,14 @@ void Log::line(LogLevel level, std::string_view text, bool always) {
   write_all(STDERR_FILENO, buffer_);
 }
 
-/// Each line of it has its priority.
+/// For the journal each line of it has its priority.
 void Log::add_text(LogLevel level, std::string_view text) {
-  for (const char c : text) {
-    buffer_ += c;
-    if (c == '\n' && format_ == LogFormat::journal) buffer_ += journal_prefix(level);
-  }
-  buffer_ += '\n';
+  if (format_ == LogFormat::journal)
+    for (auto end = text.find('\n'); end != text.npos; end = text.find('\n')) {
+      (buffer_ += text.substr(0, end + 1)) += journal_prefix(level);
+      text.remove_prefix(end + 1);
+    }
+  (buffer_ += text) += '\n';
 }
 
 /// RFC 3339 in local time with milliseconds; the calendar is asked once a second.

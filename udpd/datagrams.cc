@@ -89,14 +89,17 @@ bool is_of_socket(int code) {
 }
 
 /// Sends all of them; what is refused for its own sake is lost, alone, and counted in `too_large` where that
-/// is why. Other errors are the result.
+/// is why. Other errors are the result. A pending ICMP error of the peer is told once, instead of sending
+/// (udp(7)): the same datagram is tried again.
 int send_each(int socket, std::span<mmsghdr> headers, std::size_t* too_large = nullptr) {
   std::size_t done = 0;
+  auto refused = headers.size();  ///< the last one that was
   while (done < headers.size()) {
     const auto left = static_cast<unsigned>(headers.size() - done);
     const int sent = ::sendmmsg(socket, headers.data() + done, left, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent > 0) done += static_cast<std::size_t>(sent);
     if (sent > 0 || errno == EINTR) continue;
+    if (errno == ECONNREFUSED && std::exchange(refused, done) != done) continue;
     if (is_of_socket(errno)) return errno;
     if (errno == EMSGSIZE && too_large != nullptr) ++*too_large;
     ++done;
@@ -141,10 +144,8 @@ std::size_t send(const Outlet& outlet, std::span<const std::string_view> datagra
                           .msg_controllen = controlled,
                           .msg_flags = 0};
   }
-  // A pending ICMP error of the peer is told once, instead of sending: say it again.
   std::size_t too_large = 0;
-  for (int i = 0; i < 2; ++i)
-    if (send_each(outlet.socket, std::span{headers}.first(count), &too_large) != ECONNREFUSED) break;
+  send_each(outlet.socket, std::span{headers}.first(count), &too_large);
   return too_large;
 }
 

@@ -12,12 +12,17 @@ namespace {
 constexpr Milliseconds stagger{250};  // RFC 8305, "Connection Attempt Delay"
 
 int bind_source(int socket, const Address& source) {
-  // The port is chosen at connect: many connections may then share one towards different peers.
-  const int on = 1;
-  ::setsockopt(socket, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+  // The port is chosen at connect: many connections may then share one towards different peers. Only bind(2)
+  // looks at the option (ip(7)), and no handed-over socket keeps it.
+  const auto without_port = [socket](int on) {
+    ::setsockopt(socket, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+  };
   sockaddr_storage storage;
   const auto size = to_sockaddr(source, 0, storage);
-  return ::bind(socket, reinterpret_cast<const sockaddr*>(&storage), size) == 0 ? 0 : errno;
+  without_port(1);
+  const int code = ::bind(socket, reinterpret_cast<const sockaddr*>(&storage), size) == 0 ? 0 : errno;
+  without_port(0);
+  return code;
 }
 
 bool is_exhausted(int code) { return code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM; }

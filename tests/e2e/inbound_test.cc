@@ -106,6 +106,23 @@ Test(inbound, strangers_learn_nothing_of_what_transit_comes_to) {
   expect("alias", "UNKNOWN_SERVICE", "alias cannot be reached here now");
 }
 
+Test(inbound, a_stranger_that_may_not_have_what_is_behind_a_redirect_does_not_learn_its_name) {
+  const Host far{
+      {"--allow", "in", "*", "tcp:127.0.0.1", "--deny", "serve", "inner", "*"},
+      "[redirects]\nouter = \"inner\"\nshop = \"stock\"\n[limits]\nconnections = 1\n" + listener()};
+  const Host near;
+  const auto denied = kit::listen_unix(far / "inner"), without_room = kit::listen_unix(far / "stock");
+  auto first = dial(near, far, "shop");
+  const auto holds_the_place = first.take_fd();
+  cr_assert(holds_the_place);
+  for (const auto& [asked, word, opened] :
+       {std::tuple{"outer", "DENIED", "inner"}, std::tuple{"shop", "BUSY", "stock"}}) {
+    const auto answer = dial(near, far, asked);
+    cr_assert_eq(answer.word(), word, "%s", answer.text.c_str());
+    cr_assert_eq(answer.text.find(opened), std::string::npos, "%s", answer.text.c_str());
+  }
+}
+
 Test(inbound, a_full_queue_of_an_unguarded_service_is_waited_for_and_its_path_is_not_told) {
   const Host far{{"--allow", "in", "*", "tcp:127.0.0.1"}, "[limits]\nhop_timeout = \"1s\"\n" + listener()};
   const Host near;

@@ -182,7 +182,11 @@ Test(tcpd_dial, the_source_address_is_obeyed) {
   ScriptedRouter router{"tcpd"};
   auto answer =
       router.dial(tcp("127.0.0.1", server.port()), R"("judge":false,"settings":{"source":"127.0.0.5"})");
-  cr_assert(answer.take_fd());
+  const auto socket = answer.take_fd();
+  int without_port = -1;
+  socklen_t size = sizeof without_port;
+  cr_assert_eq(::getsockopt(socket.borrow(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &without_port, &size), 0);
+  cr_assert_eq(without_port, 0, "no option of ours is left on");
   cr_assert(answer.result()["labels"].labels().at("local.address") == "127.0.0.5");
 }
 
