@@ -120,6 +120,7 @@ void Session::begin_relay() {
   release_buffers(ssl_.get());           // the handshake's, if nothing is left in it
   if (facts_->records.wanted) put_on_socket(ssl_.get(), borrow(), false);
   SSL_set_read_ahead(ssl_.get(), 1);
+  facts_->psk.reset();  // offered, and wiped
   SSL_set_default_read_buffer_len(ssl_.get(), read_ahead);
 }
 
@@ -166,7 +167,7 @@ ipc::Transfer Session::write(std::string_view bytes) {
 /// The first fault is the one that tells why.
 void Session::note_fault() {
   if (fault_) return;
-  fault_ = fault_after_handshake(*this);
+  fault_ = std::make_unique<ipc::Error>(fault_after_handshake(*this));
   if (teller_) teller_(*fault_);
 }
 

@@ -35,7 +35,7 @@ class Session final : public ipc::Stream {
   void make_abrupt() override;
   int events(bool to_read, bool to_write) const override;
   bool holds_more() const override { return holds_more_; }
-  std::optional<ipc::Error> fault() const override { return fault_; }
+  std::optional<ipc::Error> fault() const override { return fault_ ? std::optional{*fault_} : std::nullopt; }
   /// Whom to tell, once, when the connection does not end in order.
   void tell_fault(std::function<void(const ipc::Error&)> teller) { teller_ = std::move(teller); }
 
@@ -53,7 +53,7 @@ class Session final : public ipc::Stream {
   bool holds_more_ = false;
   bool broken_ = false;
   bool finished_ = false;
-  std::optional<ipc::Error> fault_;
+  std::unique_ptr<ipc::Error> fault_;  // few have one, and thousands lie idle
   std::function<void(const ipc::Error&)> teller_;
 };
 

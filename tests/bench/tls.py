@@ -305,12 +305,15 @@ profile = "own"
 certificate = "{stage.path('far.pem')}"
 private_key = "{stage.path('far.pem')}"
 """)
+    _, plain = stage.far()
     rows, each = [], {}
     for name in ["floor", "plumberd (tlsd)"] + peers_of(ways):
         client, words, (relay, ) = ways[name]
         warm = subprocess.Popen([client, "idle", *words, "--count", "200", "--ping", "1"], stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE)
         warm.wait(30)
+        if "plumberd" in name:  # the last 1,024 decisions are remembered, whatever became of them
+            stage.run("dial", "kept", words[1], request(uri=f"tcp://127.0.0.1:{plain}"), "--count", 1100)
         before = memory_kib(relay)
         client = subprocess.Popen([client, "idle", *words, "--count", str(held), "--ping", "1"], stdin=subprocess.PIPE,
                                   stdout=subprocess.PIPE)
