@@ -21,6 +21,12 @@ class Relay {
   Relay(int socket, int program, int idle_ms) : socket_{socket}, program_{program}, idle_ms_{idle_ms} {}
 
   void run() {
+    carry();
+    end();
+  }
+
+ private:
+  void carry() {
     for (;;) {
       std::array<pollfd, 2> ready{{{socket_, POLLIN, 0}, {program_, POLLIN, 0}}};
       const int count = ::poll(ready.data(), ready.size(), idle_ms_);
@@ -30,7 +36,18 @@ class Relay {
     }
   }
 
- private:
+  /// A socket that closes over bytes nobody read is "reset by peer" to the program instead of at its end
+  /// (unix(7)). Once this end is shut down nothing can be added to what is read here.
+  void end() {
+    ::shutdown(program_, SHUT_RDWR);
+    ssize_t size = 0;
+    do {
+      size = ::recv(program_, room_.data(), room_.size(), MSG_DONTWAIT);
+      if (size > 0)
+        ::send(socket_, room_.data(), static_cast<std::size_t>(size), MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (size > 0 || (size < 0 && (errno == ECONNRESET || errno == EINTR)));
+  }
+
   /// What the program wrote; false when it has ended, or its peer.
   bool carry_out() {
     const auto size = ::recv(program_, room_.data(), room_.size(), MSG_DONTWAIT);

@@ -51,8 +51,16 @@ Test(plumb_datagrams, a_flow_that_was_begun_by_a_hop_ends_in_silence_too) {
 }
 
 Test(plumb_datagrams, a_program_reads_the_end_when_its_peer_is_gone_and_what_came_before) {
+  // Its answers are how it is found out that the peer is gone; it may hear of that itself when it writes.
+  const std::string program =
+      "import os, contextlib\n"
+      "while part := os.read(0, 65536):\n"
+      "    os.write(2, part)\n"
+      "    with contextlib.suppress(BrokenPipeError):\n"
+      "        for _ in range(100): os.write(1, part)\n"
+      "os.write(2, b'over')\n";
   const auto host = raw_host();
-  const auto process = serve(host, {}, {"sh", "-c", "tee /dev/stderr; echo over >&2"});
+  const auto process = serve(host, {}, {"python3", "-c", program});
   {
     const auto peer = udp_to(host.port());
     for (const auto* word : {"one", "two"}) send_datagram(peer.borrow(), word);
