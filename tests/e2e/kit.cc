@@ -1,5 +1,4 @@
 #include "tests/e2e/kit.hh"
-#include "ipc/address.hh"
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>

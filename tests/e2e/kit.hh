@@ -125,6 +125,9 @@ struct Outcome {
 };
 Outcome run(Command command, std::string_view input = {}, Milliseconds within = patience);
 
+/// What Prometheus' own checker says of `metrics`, where it is installed.
+void must_please_promtool(std::string_view metrics);
+
 /// Waits until `path` accepts connections of `type`.
 void wait_for_socket(const std::string& path, int type = SOCK_STREAM, Milliseconds within = patience);
 /// Waits until `path` exists (inotify).

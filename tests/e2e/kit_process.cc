@@ -1,4 +1,5 @@
 // Programs under supervision: start, watch, end.
+#include <criterion/criterion.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
@@ -185,6 +186,12 @@ Outcome run(Command command, std::string_view input, Milliseconds within) {
   Process process{command};
   const int status = process.wait(within);
   return Outcome{status, process.output(), process.error()};
+}
+
+void must_please_promtool(std::string_view metrics) {
+  if (!installed("promtool")) return;
+  const auto verdict = run({.args = {"promtool", "check", "metrics"}}, metrics);
+  cr_assert_eq(verdict.status, 0, "%s%s", verdict.output.c_str(), verdict.error.c_str());
 }
 
 void wait_for_file(const std::string& path, Milliseconds within) {

@@ -57,9 +57,7 @@ Test(relayed_bytes, of_streams_to_an_unguarded_service_are_in_the_metrics) {
   }
   cr_assert_eq(metrics_of(near).find("plumberd_relayed_bytes_total{"), std::string::npos,
                "a handed-over socket is nobody's to count");
-  if (!installed("promtool")) cr_skip("promtool is not installed");
-  const auto verdict = run({.args = {"promtool", "check", "metrics"}}, metrics_of(far));
-  cr_assert_eq(verdict.status, 0, "%s%s", verdict.output.c_str(), verdict.error.c_str());
+  must_please_promtool(metrics_of(far));
 }
 
 Test(relayed_bytes, stay_counted_when_the_helper_dies) {

@@ -116,9 +116,9 @@ Test(tlsd_direct, sockets_are_handed_over_with_each_cipher) {
 }
 
 Test(tlsd_direct, nobody_keeps_a_copy_of_what_was_handed_over) {
+  if (!kernel_has_tls()) cr_skip("this kernel has no TLS");
   Pair pair;
   const auto joined = join(pair);
-  if (!kernel_has_tls()) cr_skip("this kernel has no TLS");
   for (const auto* host : {&pair.near, &pair.far}) {
     const auto inode = inode_of((host == &pair.near ? joined.client.fd : joined.caller.fd).borrow());
     const auto tlsd = host->helper("tlsd");
