@@ -1,7 +1,6 @@
 #include "plumberd/lookup_door.hh"
 
 #include <linux/sockios.h>
-#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -35,15 +34,10 @@ std::string last_entry(std::string_view entries, std::string_view name) {
   return found;
 }
 
-bool hung_up(int socket) {
-  pollfd state{.fd = socket, .events = 0, .revents = 0};
-  return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLHUP | POLLERR)) != 0;
-}
-
 /// Whether the client has read everything, or never will.
 bool is_read(int socket) {
   int unread = 0;
-  return ::ioctl(socket, SIOCOUTQ, &unread) != 0 || unread == 0 || hung_up(socket);
+  return ::ioctl(socket, SIOCOUTQ, &unread) != 0 || unread == 0 || ipc::is_hung_up(socket);
 }
 
 bool is_unix(int fd) {
@@ -166,7 +160,7 @@ void LookupDoor::look_up(Client& client, std::string_view payload) {
 /// A client that is gone needs no dial any more; one that only ended its own side waits for the answer.
 void LookupDoor::watch_for_hangup(Client& client) {
   client.poll = ipc::Poll{router_.loop, client.socket.borrow(), UV_DISCONNECT, [this, &client](int) {
-                            hung_up(client.socket.borrow()) ? end(client) : client.poll.stop();
+                            ipc::is_hung_up(client.socket.borrow()) ? end(client) : client.poll.stop();
                           }};
 }
 

@@ -1,6 +1,5 @@
 #include "tlsd/plain_end.hh"
 
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -42,33 +41,26 @@ std::size_t PlainEnd::unread() const {
   return ::ioctl(socket_.borrow(), FIONREAD, &bytes) == 0 ? static_cast<std::size_t>(bytes) : 0;
 }
 
-bool PlainEnd::hung_up() const {
-  pollfd state{.fd = socket_.borrow(), .events = POLLRDHUP, .revents = 0};
-  return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
-}
-
 /// An edge stands for both directions: the one that did not ask for it must not lose it.
 void PlainEnd::take_edges() {
   epoll_event event{};
   if (::epoll_wait(edges_.borrow(), &event, 1, 0) <= 0) return;
   may_hold_more_ = true;
+  ended_ = ended_ || (event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
   if (waits_to_write_ && (event.events & EPOLLOUT) != 0)
     watch(edges_.borrow(), socket_.borrow(), EPOLL_CTL_MOD);
 }
 
 Transfer PlainEnd::read(std::span<char> buffer) {
-  auto queued = unread();
-  if (queued <= carried_) {
-    take_edges();  // only where it rests: what comes after the next question makes another edge
-    queued = unread();
-  }
-  may_hold_more_ = queued > carried_;
-  if (!may_hold_more_) {
-    if (!hung_up()) return {.io = Io::again};
-    queued = unread();  // what came between the two questions
-    if (queued <= carried_) return {.io = Io::closed};
-  }
-  return take(buffer, queued - carried_);
+  // Before the question: whatever comes after it makes another edge.
+  if (std::exchange(rested_, false)) take_edges();
+  const auto queued = unread();
+  const auto fresh = queued - std::min(carried_, queued);
+  may_hold_more_ = fresh > buffer.size();
+  if (fresh > 0) return take(buffer, fresh);
+  if (ended_) return {.io = Io::closed};
+  rested_ = true;
+  return {.io = Io::again};
 }
 
 Transfer PlainEnd::take(std::span<char> buffer, std::size_t fresh) {

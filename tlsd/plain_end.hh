@@ -27,17 +27,19 @@ class PlainEnd final : public ipc::Stream {
   ipc::Io finish() override;
   void make_abrupt() override { abrupt_ = true; }
   int events(bool to_read, bool to_write) const override;
-  bool holds_more() const override { return may_hold_more_ && (unread() > carried_ || hung_up()); }
+  bool hung_up() const override { return ipc::is_hung_up(socket_.borrow()); }
+  bool holds_more() const override { return may_hold_more_ && (ended_ || unread() > carried_); }
 
  private:
   std::size_t unread() const;
   ipc::Transfer take(std::span<char> buffer, std::size_t fresh);
   void take_edges();
-  bool hung_up() const;
 
   ipc::Fd socket_;
   ipc::Fd edges_;
   std::size_t carried_ = 1;  ///< bytes at the head of the queue that were carried already: 0 or 1
+  bool ended_ = false;       ///< what is queued now is the last
+  bool rested_ = true;       ///< the last read found nothing: an edge has told of what there is now
   bool may_hold_more_ = false;
   bool waits_to_write_ = false;
   bool abrupt_ = false;

@@ -3,6 +3,7 @@
 #include "ipc/channel.hh"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -127,6 +128,11 @@ Result<> set_blocking(int fd, bool blocking) {
   int on = blocking ? 0 : 1;  // one call, where fcntl would take two
   if (::ioctl(fd, FIONBIO, &on) != 0) return fail_errno("ioctl(FIONBIO)");
   return {};
+}
+
+bool is_hung_up(int socket) {
+  pollfd state{.fd = socket, .events = 0, .revents = 0};
+  return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLHUP | POLLERR)) != 0;
 }
 
 Result<Fd> duplicate(int fd) {

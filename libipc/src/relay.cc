@@ -1,6 +1,5 @@
 #include "ipc/relay.hh"
 
-#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -26,11 +25,6 @@ std::unique_ptr<Pump> make_pump(Stream& from, Stream& to, Framing framing) {
   if (framing == Framing::bytes) return make_byte_pump(from, to, Ends::pass_on);
   if (to.is_plain() && domain_of(to.borrow()) == AF_UNIX) return make_message_pump(from, to, framing);
   return make_byte_pump(from, to, Ends::leave_be);
-}
-
-bool hung_up(int socket) {
-  pollfd state{.fd = socket, .events = 0, .revents = 0};
-  return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLHUP | POLLERR)) != 0;
 }
 }  // namespace
 
@@ -135,7 +129,7 @@ bool Relay::is_over() {
 void Relay::watch_half(int ended) {
   if (phase_timer_) return;
   const auto look = [this, ended] {
-    if (!hung_up(sides_[ended].stream->borrow())) return;
+    if (!sides_[ended].stream->hung_up()) return;
     phase_ = Phase::draining;
     phase_timer_ = Timer{loop_, drain_time, [this] { finish(RelayOutcome::End::finished); }};
   };
@@ -149,7 +143,7 @@ void Relay::begin_closing(int ended) {
   since_ = loop_.now();
   seen_ = pumps_[1 - ended]->moved();
   const bool awaits = last_moved_ == ended && pumps_[ended]->moved() > 0 && !pumps_[ended]->is_broken() &&
-                      !hung_up(sides_[ended].stream->borrow());
+                      !sides_[ended].stream->hung_up();
   if (!awaits) return drain();
   phase_ = Phase::awaiting_reply;
   phase_timer_ = Timer{loop_, reply_tick, [this] { tick_reply(); }, reply_tick};

@@ -61,6 +61,8 @@ Result<std::pair<Fd, Fd>> socket_pair(int type);
 /// AF_UNIX socket, CLOEXEC and non-blocking.
 Result<Fd> unix_socket(int type);
 Result<> set_blocking(int fd, bool blocking);
+/// The other end of the socket was closed, not only shut down for writing: it takes nothing any more.
+bool is_hung_up(int socket);
 /// dup(2) with CLOEXEC.
 Result<Fd> duplicate(int fd);
 

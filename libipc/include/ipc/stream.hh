@@ -35,6 +35,8 @@ class Stream {
   virtual bool is_plain() const { return false; }
   /// Why it broke, where the protocol was told more than a socket is.
   virtual std::optional<Error> fault() const { return std::nullopt; }
+  /// The peer's end was closed, not only shut down for writing: it takes nothing any more.
+  virtual bool hung_up() const { return is_hung_up(borrow()); }
   /// Bytes can be read although the descriptor may not be readable: a `read` now would not say `again`.
   virtual bool holds_more() const { return false; }
 };
