@@ -26,6 +26,19 @@ Test(tlsd_relay, half_closes_travel_both_ways_as_close_notify) {
   cr_assert(clean);
 }
 
+Test(tlsd_relay, a_program_that_is_gone_takes_its_connection_along_although_the_peer_stays) {
+  std::atomic<bool> released = false;
+  DialBench bench{{}, [&](TlsEnd& end) {
+                    end.receive_all();  // close_notify, which is not answered
+                    cr_expect(eventually([&] { return released.load(); }));
+                  }};
+  const auto before = bench.router.fds();
+  { const auto program = bench.dial().take_fd(); }
+  const bool is_gone = eventually([&] { return bench.router.fds() <= before; });
+  released = true;
+  cr_assert(is_gone, "%zu descriptors, %zu before", bench.router.fds(), before);
+}
+
 Test(tlsd_relay, a_truncated_stream_is_a_reset_and_an_event_never_an_end) {
   DialBench bench{{}, [](TlsEnd& end) {
                     end.receive_exactly(1);
