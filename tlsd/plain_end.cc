@@ -56,7 +56,7 @@ Transfer PlainEnd::read(std::span<char> buffer) {
   if (std::exchange(rested_, false)) take_edges();
   const auto queued = unread();
   const auto fresh = queued - std::min(carried_, queued);
-  may_hold_more_ = fresh > buffer.size();
+  may_hold_more_ = fresh > 0;
   if (fresh > 0) return take(buffer, fresh);
   if (ended_) return {.io = Io::closed};
   rested_ = true;
