@@ -1,100 +1,113 @@
 #include "tlsd/plain_end.hh"
 
-#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <uv.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 
+#include "ipc/loop.hh"
+
 namespace tlsd {
 namespace {
 using ipc::Io;
 using ipc::Transfer;
 
-bool watch(int edges, int socket, int operation) {
-  epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data = {.fd = socket}};
-  return ::epoll_ctl(edges, operation, socket, &event) == 0;
+constexpr std::size_t largest_message = 4096;  // cheaper to copy twice than to ask for its size
+
+/// recvmsg(2) of `carried` bytes that nobody wants and then `buffer`.
+ssize_t receive(int socket, std::size_t carried, std::span<char> buffer, int flags, msghdr& header) {
+  char skipped = 0;
+  std::array parts{iovec{.iov_base = &skipped, .iov_len = carried},
+                   iovec{.iov_base = buffer.data(), .iov_len = buffer.size()}};
+  header = {};
+  header.msg_iov = parts.data();
+  header.msg_iovlen = parts.size();
+  return ::recvmsg(socket, &header, flags | MSG_DONTWAIT);
 }
+
+bool is_nothing(int code) { return code == EAGAIN || code == EINTR; }
 }  // namespace
 
 ipc::Result<std::pair<ipc::Fd, std::unique_ptr<PlainEnd>>> PlainEnd::make() {
-  auto [theirs, ours] = TRY(ipc::socket_pair(SOCK_STREAM));
-  ipc::Fd edges{::epoll_create1(EPOLL_CLOEXEC)};
-  if (!edges) return ipc::fail_errno("epoll_create1");
+  int raw[2];  // both blocking, as the peer expects its own: no call here waits
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, raw) != 0) return ipc::fail_errno("socketpair");
+  ipc::Fd theirs{raw[0]}, ours{raw[1]};
   if (::send(theirs.borrow(), "", 1, MSG_NOSIGNAL) != 1) return ipc::fail_errno("send");
-  if (!watch(edges.borrow(), ours.borrow(), EPOLL_CTL_ADD)) return ipc::fail_errno("epoll_ctl");
-  TRY(ipc::set_blocking(theirs.borrow(), true));
-  return std::pair{std::move(theirs), std::make_unique<PlainEnd>(std::move(ours), std::move(edges))};
+  return std::pair{std::move(theirs), std::make_unique<PlainEnd>(std::move(ours))};
 }
 
 PlainEnd::~PlainEnd() {
   char last = 0;
-  if (!abrupt_ && carried_ == 1) ::recv(socket_.borrow(), &last, 1, MSG_DONTWAIT);
+  if (!abrupt_ && carried_ == 1) ::recv(borrow(), &last, 1, MSG_DONTWAIT);
+}
+
+int PlainEnd::events(bool, bool to_write) const {
+  return UV_READABLE | UV_DISCONNECT | ipc::on_edge | (to_write ? UV_WRITABLE : 0);
+}
+
+/// Nobody may be reading now, and it is not said again.
+void PlainEnd::note(int events) {
+  ended_ = ended_ || (events & UV_DISCONNECT) != 0;
+  holds_more_ = true;
+}
+
+Transfer PlainEnd::read(std::span<char> buffer) {
+  auto got = is_bulk_ ? take_queued(buffer) : take_message(buffer);
+  is_bulk_ = got.size >= largest_message;
+  got.drained = got.drained && !ended_;
+  holds_more_ = got.io == Io::done && !got.drained;
+  if (got.io == Io::again && ended_) got.io = Io::closed;
+  return got;
+}
+
+/// Looks at a whole message and eats all of it but the last byte.
+Transfer PlainEnd::take_message(std::span<char> buffer) {
+  buffer = buffer.first(std::min(buffer.size(), largest_message));
+  msghdr header{};
+  const auto seen = receive(borrow(), carried_, buffer, MSG_PEEK, header);
+  if (seen < 0 && !is_nothing(errno)) return {.io = Io::closed};
+  if (seen <= static_cast<ssize_t>(carried_)) return {.io = Io::again};
+  // A look ends at a descriptor that somebody sends along, whatever is behind it.
+  const bool is_cut = (header.msg_flags & MSG_CTRUNC) != 0;
+  const auto fresh = static_cast<std::size_t>(seen) - carried_;
+  if (seen > 1 && receive(borrow(), carried_, buffer.first(fresh - 1), 0, header) != seen - 1)
+    return {.io = Io::closed, .broken = true};
+  carried_ = 1;
+  return {.size = fresh, .drained = fresh < buffer.size() && !is_cut};
+}
+
+/// Takes all that is queued and fits; where that is all there is, its last byte is only looked at.
+Transfer PlainEnd::take_queued(std::span<char> buffer) {
+  const auto fresh = unread() - carried_;
+  if (fresh == 0) return {.io = Io::again};
+  const auto size = std::min(fresh, buffer.size());
+  const auto whole = size - (size == fresh ? 1 : 0);
+  msghdr header{};
+  const auto eaten = carried_ + whole > 0 ? receive(borrow(), carried_, buffer.first(whole), 0, header) : 0;
+  if (eaten < 0) return {.io = is_nothing(errno) ? Io::again : Io::closed};
+  const auto got = static_cast<std::size_t>(eaten) - carried_;
+  const bool is_last = size == fresh && got == whole;
+  carried_ = is_last && receive(borrow(), 0, buffer.subspan(got, 1), MSG_PEEK, header) == 1 ? 1 : 0;
+  return {.size = got + carried_};
 }
 
 std::size_t PlainEnd::unread() const {
   int bytes = 0;
-  return ::ioctl(socket_.borrow(), FIONREAD, &bytes) == 0 ? static_cast<std::size_t>(bytes) : 0;
-}
-
-/// An edge stands for both directions: the one that did not ask for it must not lose it.
-void PlainEnd::take_edges() {
-  epoll_event event{};
-  if (::epoll_wait(edges_.borrow(), &event, 1, 0) <= 0) return;
-  may_hold_more_ = true;
-  ended_ = ended_ || (event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
-  if (waits_to_write_ && (event.events & EPOLLOUT) != 0)
-    watch(edges_.borrow(), socket_.borrow(), EPOLL_CTL_MOD);
-}
-
-Transfer PlainEnd::read(std::span<char> buffer) {
-  // Before the question: whatever comes after it makes another edge.
-  if (std::exchange(rested_, false)) take_edges();
-  const auto queued = unread();
-  const auto fresh = queued - std::min(carried_, queued);
-  may_hold_more_ = fresh > 0;
-  if (fresh > 0) return take(buffer, fresh);
-  if (ended_) return {.io = Io::closed};
-  rested_ = true;
-  return {.io = Io::again};
-}
-
-Transfer PlainEnd::take(std::span<char> buffer, std::size_t fresh) {
-  const auto size = std::min(fresh, buffer.size());
-  const bool all = size == fresh;
-  const auto whole = size - (all ? 1 : 0);  // the last one is looked at and left
-  char skipped = 0;
-  std::size_t got = 0;
-  if (carried_ + whole > 0) {
-    std::array parts{iovec{.iov_base = &skipped, .iov_len = carried_},
-                     iovec{.iov_base = buffer.data(), .iov_len = whole}};
-    const auto count = ::readv(socket_.borrow(), parts.data(), static_cast<int>(parts.size()));
-    if (count < 0) return {.io = errno == EAGAIN || errno == EINTR ? Io::again : Io::closed};
-    got = static_cast<std::size_t>(count) - carried_;
-    carried_ = 0;
-  }
-  const bool last =
-      all && got == whole && ::recv(socket_.borrow(), buffer.data() + got, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
-  if (last) carried_ = 1;
-  return {.size = got + (last ? 1U : 0U)};
+  const bool known = ::ioctl(borrow(), FIONREAD, &bytes) == 0;
+  return std::max(known ? static_cast<std::size_t>(bytes) : 0, carried_);
 }
 
 Transfer PlainEnd::write(std::string_view bytes) {
   ssize_t count = -1;
-  do count = ::send(socket_.borrow(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  do count = ::send(borrow(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   while (count < 0 && errno == EINTR);
-  waits_to_write_ = count < 0 && errno == EAGAIN;
-  if (waits_to_write_) take_edges();  // or they would be reported again and again
-  if (waits_to_write_) return {.io = Io::again};
-  if (count < 0) return {.io = Io::closed, .broken = true};
+  if (count < 0)
+    return errno == EAGAIN ? Transfer{.io = Io::again} : Transfer{.io = Io::closed, .broken = true};
   return {.size = static_cast<std::size_t>(count)};
 }
 
-Io PlainEnd::finish() { return ::shutdown(socket_.borrow(), SHUT_WR) == 0 ? Io::done : Io::closed; }
-
-int PlainEnd::events(bool to_read, bool to_write) const { return to_read || to_write ? UV_READABLE : 0; }
+Io PlainEnd::finish() { return ::shutdown(borrow(), SHUT_WR) == 0 ? Io::done : Io::closed; }
 }  // namespace tlsd

@@ -13,35 +13,33 @@ namespace tlsd {
 /// and is eaten only when the stream ends in order: a cut, or the death of this process, is then an error at
 /// the peer's side and never an end.
 ///
-/// Readiness is therefore edge triggered, through an epoll descriptor of its own.
+/// It is therefore always readable, and watched for what changes.
 class PlainEnd final : public ipc::Stream {
  public:
   /// The peer's end (blocking) and ours.
   static ipc::Result<std::pair<ipc::Fd, std::unique_ptr<PlainEnd>>> make();
-  PlainEnd(ipc::Fd socket, ipc::Fd edges) : socket_{std::move(socket)}, edges_{std::move(edges)} {}
+  explicit PlainEnd(ipc::Fd socket) : socket_{std::move(socket)} {}
   PlainEnd(const PlainEnd&) = delete;
   ~PlainEnd() override;
-  int borrow() const override { return edges_.borrow(); }
+  int borrow() const override { return socket_.borrow(); }
   ipc::Transfer read(std::span<char> buffer) override;
   ipc::Transfer write(std::string_view bytes) override;
   ipc::Io finish() override;
   void make_abrupt() override { abrupt_ = true; }
   int events(bool to_read, bool to_write) const override;
-  bool hung_up() const override { return ipc::is_hung_up(socket_.borrow()); }
-  bool holds_more() const override { return may_hold_more_ && (ended_ || unread() > carried_); }
+  void note(int events) override;
+  bool holds_more() const override { return holds_more_; }
 
  private:
+  ipc::Transfer take_message(std::span<char> buffer);
+  ipc::Transfer take_queued(std::span<char> buffer);
   std::size_t unread() const;
-  ipc::Transfer take(std::span<char> buffer, std::size_t fresh);
-  void take_edges();
 
   ipc::Fd socket_;
-  ipc::Fd edges_;
   std::size_t carried_ = 1;  ///< bytes at the head of the queue that were carried already: 0 or 1
   bool ended_ = false;       ///< what is queued now is the last
-  bool rested_ = true;       ///< the last read found nothing: an edge has told of what there is now
-  bool may_hold_more_ = false;
-  bool waits_to_write_ = false;
+  bool is_bulk_ = false;     ///< the last read brought more than a message
+  bool holds_more_ = false;
   bool abrupt_ = false;
 };
 

@@ -129,20 +129,31 @@ ipc::Transfer Session::read(std::span<char> buffer) {
   std::size_t total = 0;
   auto io = Io::done;
   give_credit(ssl_.get(), credit_);
-  for (int records = 0; io == Io::done && total < buffer.size() && records < most_records; ++records) {
+  bool drained = false;
+  for (int records = 0; io == Io::done && !drained && total < buffer.size() && records < most_records;
+       ++records) {
     std::size_t size = 0;
     ERR_clear_error();
     io = outcome(SSL_read_ex(ssl_.get(), buffer.data() + total, buffer.size() - total, &size), read_wants_);
     total += size;
+    drained = is_drained(io, total);
   }
   credit_ = std::clamp(2 * total, least_credit, most_credit);
   // The end is told by the next call.
   holds_more_ = io == Io::closed ? total > 0 : io == Io::done && SSL_has_pending(ssl_.get()) == 1;
   if (io == Io::closed && broken_)
     note_fault();  // now: nothing is left of the reason when the next call asks
-  if (total > 0) return {.size = total};
-  if (io == Io::again) release_buffers(ssl_.get());  // a ticket has made room to write, for nothing
+  // A ticket has made room to write, for nothing.
+  if (drained || (io == Io::again && total == 0)) release_buffers(ssl_.get());
+  if (total > 0) return {.size = total, .drained = drained};
   return {.io = io, .broken = io == Io::closed && broken_};
+}
+
+/// Whether a message was read whole and nothing is behind it. Where more than that comes there is mostly more
+/// by the time it has been passed on: asking again is then cheaper than a turn of the loop.
+bool Session::is_drained(Io io, std::size_t total) const {
+  if (total == 0 || total >= record) return false;
+  return io == Io::again || (io == Io::done && ran_dry(ssl_.get()) && SSL_has_pending(ssl_.get()) == 0);
 }
 
 ipc::Transfer Session::write(std::string_view bytes) {

@@ -41,6 +41,7 @@ class Session final : public ipc::Stream {
 
  private:
   ipc::Io outcome(int returned, int& wants);
+  bool is_drained(ipc::Io io, std::size_t total) const;
   void note_fault();
 
   ipc::Fd socket_;

@@ -12,20 +12,23 @@ namespace {
 struct State {
   int socket;
   bool more;
+  bool dry;
   std::uint32_t credit;
 };
 static_assert(sizeof(void*) == sizeof(std::uint64_t));
 
 State state_of(BIO* bio) {
   const auto bits = reinterpret_cast<std::uint64_t>(BIO_get_data(bio));
-  return {.socket = static_cast<int>((bits & 0xffffffff) >> 1),
+  return {.socket = static_cast<int>((bits & 0xffffffff) >> 2),
           .more = (bits & 1) != 0,
+          .dry = (bits & 2) != 0,
           .credit = static_cast<std::uint32_t>(bits >> 32)};
 }
 
 void set_state(BIO* bio, State state) {
   const auto bits = std::uint64_t{state.credit} << 32 |
-                    std::uint64_t{static_cast<std::uint32_t>(state.socket)} << 1 | (state.more ? 1U : 0U);
+                    std::uint64_t{static_cast<std::uint32_t>(state.socket)} << 2 | (state.dry ? 2U : 0U) |
+                    (state.more ? 1U : 0U);
   BIO_set_data(bio, reinterpret_cast<void*>(bits));
 }
 
@@ -35,10 +38,10 @@ BIO* ours(BIO* bio) { return BIO_method_type(bio) == BIO_TYPE_SOCKET ? nullptr :
 bool may_retry() { return errno == EAGAIN || errno == EINTR; }
 
 int put(BIO* bio, const char* bytes, int size) {
-  const auto [socket, more, credit] = state_of(bio);
+  const auto state = state_of(bio);
   BIO_clear_retry_flags(bio);
-  const auto count = ::send(socket, bytes, static_cast<std::size_t>(size),
-                            MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+  const auto count = ::send(state.socket, bytes, static_cast<std::size_t>(size),
+                            MSG_DONTWAIT | MSG_NOSIGNAL | (state.more ? MSG_MORE : 0));
   if (count < 0 && may_retry()) BIO_set_retry_write(bio);
   return static_cast<int>(count);
 }
@@ -51,6 +54,7 @@ int get(BIO* bio, char* bytes, int size) {
   if (room == 0 || (count < 0 && may_retry())) BIO_set_retry_read(bio);
   if (count == 0) BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
   state.credit -= static_cast<std::uint32_t>(std::max<ssize_t>(count, 0));
+  state.dry = room > 0 && count < static_cast<ssize_t>(room);
   set_state(bio, state);
   return static_cast<int>(count);
 }
@@ -76,7 +80,7 @@ const BIO_METHOD* method() {
 Bio socket_bio(int socket) {
   Bio bio{BIO_new(method())};
   if (!bio) return bio;
-  set_state(bio.get(), {.socket = socket, .more = false, .credit = 0});
+  set_state(bio.get(), {.socket = socket, .more = false, .dry = false, .credit = 0});
   BIO_set_init(bio.get(), 1);
   return bio;
 }
@@ -95,5 +99,10 @@ void give_credit(SSL* ssl, std::size_t bytes) {
   auto state = state_of(bio);
   state.credit = static_cast<std::uint32_t>(bytes);
   set_state(bio, state);
+}
+
+bool ran_dry(SSL* ssl) {
+  auto* bio = ours(SSL_get_rbio(ssl));
+  return bio != nullptr && state_of(bio).dry;
 }
 }  // namespace tlsd

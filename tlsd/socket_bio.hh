@@ -12,5 +12,7 @@ void hold_back(SSL* ssl, bool more);
 /// How many more bytes OpenSSL gets from the socket, at first none; then it is told to come back later. By
 /// itself it reads on as long as a peer sends what is no data, and nobody else has a turn.
 void give_credit(SSL* ssl, std::size_t bytes);
+/// Whether the last bytes that OpenSSL got were all that the socket had.
+bool ran_dry(SSL* ssl);
 
 }  // namespace tlsd

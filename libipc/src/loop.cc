@@ -15,8 +15,8 @@ void must(int status) {
   if (status < 0) std::abort();
 }
 
-constexpr std::array<std::pair<int, std::uint32_t>, 3> flags{
-    {{UV_READABLE, EPOLLIN}, {UV_WRITABLE, EPOLLOUT}, {UV_DISCONNECT, EPOLLRDHUP}}};
+constexpr std::array<std::pair<int, std::uint32_t>, 4> flags{
+    {{UV_READABLE, EPOLLIN}, {UV_WRITABLE, EPOLLOUT}, {UV_DISCONNECT, EPOLLRDHUP}, {on_edge, EPOLLET}}};
 
 std::uint32_t epoll_flags(int events) {
   std::uint32_t wanted = 0;
@@ -140,7 +140,6 @@ bool detail::Watch::want(int wanted) {
 }
 
 Poll::Poll(Loop& loop, int fd, int events, Callback callback) {
-  (void)set_blocking(fd, false);
   watch_.reset(new detail::Watch{loop, fd, std::move(callback)});
   if (!watch_->want(events)) watch_.reset();
 }

@@ -62,6 +62,7 @@ RelayOutcome Relay::counts() const { return {.a_to_b = pumps_[0]->moved(), .b_to
 
 void Relay::on_ready(int side, int events) {
   // A TLS session may read because it could write and the other way round: let it look at both.
+  sides_[side].stream->note(events);
   const bool plain = sides_[side].stream->is_plain();
   for (int i = 0; i < 2; ++i) {
     const auto wait = pumps_[i]->wait();
@@ -168,7 +169,7 @@ void Relay::update_interest() {
   for (int side = 0; side < 2; ++side) {
     const bool to_read = pumps_[side]->wait() == Wait::readable;
     const bool to_write = pumps_[1 - side]->wait() == Wait::writable;
-    set_interest(side, to_read || to_write ? sides_[side].stream->events(to_read, to_write) : 0);
+    set_interest(side, sides_[side].stream->events(to_read, to_write));
   }
 }
 

@@ -50,7 +50,7 @@ class BytePump final : public Pump {
     if (got.io == Io::again) return rest();
     if (got.io == Io::closed) return end_of_source(got.broken);
     is_bulk_ = got.size >= bulk_read;
-    is_short_ = from_.is_plain() && got.size < buffer_.bytes().size();
+    is_drained_ = got.drained;
     begin_ = 0;
     end_ = target_gone_ ? 0 : got.size;
     return flush();
@@ -84,8 +84,8 @@ class BytePump final : public Pump {
       begin_ += put.size;
       moved_ += put.size;
     }
-    // A short read from a socket emptied it: asking again would only cost a call that says so.
-    return is_short_ && !source_ended_ ? rest() : true;
+    // Asking again would only cost a call that says so.
+    return is_drained_ && !source_ended_ ? rest() : true;
   }
 
   bool flush_pipe() {
@@ -105,7 +105,7 @@ class BytePump final : public Pump {
   bool rest() {
     buffer_ = Buffer{};
     pipe_ = Pipe{};
-    is_short_ = false;
+    is_drained_ = false;
     return wait_for(Wait::readable);
   }
 
@@ -139,7 +139,7 @@ class BytePump final : public Pump {
   Ends ends_;
   bool may_splice_;
   bool is_bulk_ = false;
-  bool is_short_ = false;
+  bool is_drained_ = false;
   Buffer buffer_;
   Pipe pipe_;
   std::size_t begin_ = 0;

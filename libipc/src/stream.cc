@@ -30,6 +30,7 @@ Transfer SocketStream::read(std::span<char> buffer) {
   do count = ::recv(borrow(), buffer.data(), buffer.size(), MSG_DONTWAIT);
   while (count < 0 && errno == EINTR);
   auto outcome = outcome_of(count);
+  outcome.drained = outcome.size < buffer.size();
   // A UNIX peer that closed with bytes of ours unread: all it had sent was read before this, so nothing is
   // cut.
   if (outcome.broken && errno == ECONNRESET && is_unix(borrow())) outcome.broken = false;

@@ -1,5 +1,6 @@
 // What goes through a connection of tlsd, and what outlives it.
 #include <criterion/criterion.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <atomic>
@@ -52,6 +53,42 @@ Test(tlsd_relay, a_truncated_stream_is_a_reset_and_an_event_never_an_end) {
   const auto got = ::recv(socket.borrow(), &byte, 1, 0);
   cr_assert(got < 0 && errno == ECONNRESET, "%zd", got);
   cr_assert(bench.router.expect("log").text.find("truncated") != std::string::npos);
+}
+
+namespace {
+/// What the kernel keeps of what was sent there (unix(7), SIOCOUTQ), in bytes.
+int unread(const ipc::Fd& socket) {
+  int bytes = 0;
+  cr_assert_eq(::ioctl(socket.borrow(), TIOCOUTQ, &bytes), 0);
+  return bytes;
+}
+}  // namespace
+
+Test(tlsd_relay, what_a_program_says_last_while_its_peer_does_not_read_arrives) {
+  constexpr std::size_t size = 4000;  // a message: it is read whole
+  constexpr std::size_t most = 64UL << 20;
+  std::atomic<bool> released = false;
+  std::atomic<std::size_t> arrived = 0;
+  DialBench bench{{}, [&](TlsEnd& end) {
+                    cr_expect(eventually([&] { return released.load(); }));
+                    arrived = end.receive_all().size();
+                    end.close_notify();
+                  }};
+  const auto socket = bench.dial().take_fd();
+  const std::string message(size, 'x');
+  const auto [here, there] = must(ipc::socket_pair(SOCK_STREAM));
+  send_all(here.borrow(), message);
+  // The last byte of a message stays unread, and with it all the memory of the message.
+  const auto is_taken = [&] { return unread(socket) <= unread(here); };
+  std::size_t sent = 0;
+  do send_all(socket.borrow(), message);
+  while ((sent += size) < most && eventually(is_taken, Milliseconds{300}));
+  cr_assert_lt(sent, most, "everything was taken");
+  send_all(socket.borrow(), "last words");
+  ::shutdown(socket.borrow(), SHUT_WR);
+  released = true;
+  receive_all(socket.borrow());
+  cr_assert_eq(arrived, sent + 10);
 }
 
 Test(tlsd_relay, an_idle_limit_is_a_reset_and_an_event_never_an_end) {

@@ -12,6 +12,7 @@ namespace {
 using ipc::Fd;
 using ipc::Loop;
 using ipc::Milliseconds;
+using ipc::on_edge;
 using ipc::Poll;
 using ipc::Timer;
 
@@ -103,6 +104,31 @@ Test(loop, an_event_of_a_watch_that_another_callback_stopped_is_dropped) {
   tell(tell_b);
   loop.run();
   cr_assert_eq(called, 1);
+}
+
+Test(loop, what_is_watched_on_edge_is_told_once_and_again_after_a_change) {
+  Loop loop;
+  const auto [here, there] = pair();
+  int called = 0;
+  Timer turn;  // of which every one finds the byte unread
+  Poll poll{loop, here.borrow(), UV_READABLE | on_edge, [&](int events) {
+              ++called;
+              cr_expect_eq(events & UV_READABLE, UV_READABLE);
+            }};
+  tell(there);
+  const auto turns = [&] {
+    int left = 3;
+    turn = Timer{loop, Milliseconds{0}, [&] { --left > 0 ? void() : loop.stop(); }, Milliseconds{1}};
+    loop.run();
+  };
+  turns();
+  cr_expect_eq(called, 1);
+  tell(there);
+  turns();
+  cr_expect_eq(called, 2);
+  poll.change(UV_READABLE | UV_WRITABLE | on_edge);
+  turns();
+  cr_expect_eq(called, 3);
 }
 
 Test(loop, what_a_dying_callback_owns_may_own_handles_too) {

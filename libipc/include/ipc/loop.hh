@@ -15,6 +15,9 @@
 namespace ipc {
 
 using Milliseconds = std::chrono::milliseconds;
+/// With the events of a `Poll`: each is reported once, when it comes about (EPOLLET, epoll(7)), and whatever
+/// stands is reported again after a change of the events.
+inline constexpr int on_edge = 1 << 8;
 class Loop;
 
 namespace detail {
@@ -105,12 +108,12 @@ class Loop {
   bool touched_ = false;
 };
 
-/// Readiness of one descriptor (level triggered), which becomes non-blocking. The descriptor stays the
-/// caller's and must outlive the watch or be stopped first.
+/// Readiness of one descriptor, level triggered unless `on_edge` is among the events. The descriptor stays
+/// the caller's, who sees to it that no call on it waits, and must outlive the watch or be stopped first.
 class Poll {
  public:
-  /// UV_READABLE | UV_WRITABLE | UV_DISCONNECT; an error arrives as all of them, again and again until it is
-  /// fetched or the watch stopped.
+  /// UV_READABLE | UV_WRITABLE | UV_DISCONNECT; a hang-up arrives as whatever was waited for, an error as all
+  /// of them: again and again until it is fetched or the watch stopped.
   using Callback = std::function<void(int events)>;
   Poll() = default;
   /// A descriptor that epoll refuses (a plain file) will never be ready: the watch is then empty.

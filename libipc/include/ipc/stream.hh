@@ -14,6 +14,7 @@ struct Transfer {
   Io io = Io::done;  ///< `again`: nothing now; `closed`: no more bytes will come, or none are taken any more
   std::size_t size = 0;  ///< bytes moved when `done`, at least 1
   bool broken = false;   ///< `closed` by a reset or an error, not in order
+  bool drained = false;  ///< a read that left nothing behind: readiness will tell of more
 };
 
 /// Never blocks, whatever the blocking mode of its descriptor is.
@@ -29,8 +30,11 @@ class Stream {
   virtual Io finish() = 0;
   /// Makes the coming close a reset, where the stream has such a thing: a cut stream must not look complete.
   virtual void make_abrupt() {}
-  /// The UV_READABLE | UV_WRITABLE to wait for in order to read, to write, or both.
+  /// What to wait for in order to read, to write, or both: UV_READABLE, UV_WRITABLE and whatever else a
+  /// `Poll` takes.
   virtual int events(bool to_read, bool to_write) const;
+  /// What was reported of the descriptor, before anybody reads or writes because of it.
+  virtual void note(int events) { static_cast<void>(events); }
   /// The descriptor's bytes are the stream's bytes: it may be spliced, and its readiness tells all.
   virtual bool is_plain() const { return false; }
   /// Why it broke, where the protocol was told more than a socket is.
@@ -41,10 +45,10 @@ class Stream {
   virtual bool holds_more() const { return false; }
 };
 
-/// A connected stream socket, owned.
+/// A connected stream socket, owned; becomes non-blocking, as splice(2) asks the descriptor.
 class SocketStream final : public Stream {
  public:
-  explicit SocketStream(Fd socket) : socket_{std::move(socket)} {}
+  explicit SocketStream(Fd socket) : socket_{std::move(socket)} { (void)set_blocking(borrow(), false); }
   int borrow() const override { return socket_.borrow(); }
   Transfer read(std::span<char> buffer) override;
   Transfer write(std::string_view bytes) override;
