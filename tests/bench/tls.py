@@ -115,8 +115,10 @@ def outward(stage, *far_options):
     """A far end and the ways to it: {name: (program, client's words, relays)}; the far end is (process, port)."""
     certificates(stage)
     end, port = far(stage, *far_options)
-    ca, front = stage.path("ca.pem"), stage.path("floor.sock")
-    bare, _ = floor(stage, "--unix", front, "--port", port, "--ca", ca)
+    ca, front, resuming = (stage.path(name) for name in ("ca.pem", "floor.sock", "resuming.sock"))
+    to_end = "--port", port, "--ca", ca
+    bare, _ = floor(stage, "--unix", front, *to_end)
+    keeper, _ = floor(stage, "--unix", resuming, *to_end, "--resume", 1)
     router, door = stage.router("router", f"""
 [routes]
 full = {{ target = "tls://127.0.0.1:{port}", profile = "full" }}
@@ -131,6 +133,7 @@ ca = "{ca}"
         "direct OpenSSL": (program(stage), [port, "--ca", ca], []),
         "direct, resumed": (program(stage), [port, "--ca", ca, "--resume", 1], []),
         "floor": (stage.kit, ["unix", front], [bare]),
+        "floor, resumed": (stage.kit, ["unix", resuming], [keeper]),
         "plumberd (tlsd)": (stage.kit, ["kept", door, request(service="full")], [router]),
         "plumberd, session cache": (stage.kit, ["kept", door, request(service="cached")], [router]),
     }
@@ -189,7 +192,7 @@ def relay_table(stage, report, title, end_of, ways, directions):
 
 def bench_relay_out(stage, report):
     (end, _), ways = outward(stage)
-    for name in "direct, resumed", "plumberd, session cache":
+    for name in "direct, resumed", "floor, resumed", "plumberd, session cache":
         del ways[name]
     relay_table(stage, report, "dialled", lambda name: end, ways, [("up", "plain→TLS"), ("down", "TLS→plain")])
 

@@ -51,19 +51,6 @@ class Client {
   Connection ssl_;
 };
 
-/// One session to resume with, the newest.
-struct Kept {
-  Session session;
-  static int index() {
-    static const int number = SSL_CTX_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
-    return number;
-  }
-  static int take(SSL* ssl, SSL_SESSION* session) {
-    static_cast<Kept*>(SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), index()))->session.reset(session);
-    return 1;
-  }
-};
-
 struct Times {
   std::vector<double> handshake, answer;
   double resumed = 0;
@@ -87,11 +74,7 @@ void dial_once(const Plan& plan, SSL_CTX* context, Kept& kept, Times& times) {
 Times dial_often(const Plan& plan) {
   const auto context = client_context(plan.ca);
   Kept kept;
-  if (plan.resume) {
-    SSL_CTX_set_ex_data(context.get(), Kept::index(), &kept);
-    SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
-    SSL_CTX_sess_set_new_cb(context.get(), Kept::take);
-  }
+  if (plan.resume) kept.take_from(context.get());
   Times times;
   const timespec gap{.tv_sec = 0, .tv_nsec = plan.gap_us * 1000};
   for (std::int64_t i = 0; plan.until ? now_ns() < plan.until : i < plan.count; ++i) {

@@ -36,6 +36,16 @@ Context client_context(const std::string& ca) {
   return context;
 }
 
+void Kept::take_from(SSL_CTX* context) {
+  static const int index = SSL_CTX_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
+  SSL_CTX_set_ex_data(context, index, this);
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+  SSL_CTX_sess_set_new_cb(context, [](SSL* ssl, SSL_SESSION* fresh) {
+    static_cast<Kept*>(SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), index))->session.reset(fresh);
+    return 1;
+  });
+}
+
 Connection on_socket(SSL_CTX* context, int socket, bool client) {
   const int on = 1;  // tickets and the first answer are writes of their own
   ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);

@@ -1,7 +1,8 @@
 // The floor: the least that a relay between plain bytes and TLS can be. One thread, epoll, a buffer for each
 // direction while bytes are under way; no configuration, names, deadlines, limits, log or errors.
 //
-//   tls-bench floor --unix PATH --port PORT --ca FILE     UNIX clients to a TLS server (what a dial is)
+//   tls-bench floor --unix PATH --port PORT --ca FILE     UNIX clients to a TLS server (what a dial is); with
+//                                                         --resume 1 each resumes the newest session
 //   tls-bench floor --unix PATH --pem FILE                TLS clients to a UNIX service (what a listener is);
 //                                                         prints its port
 #include <fcntl.h>
@@ -48,6 +49,7 @@ class Floor {
         epoll_{must(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1")} {
     SSL_CTX_set_mode(context_.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                          SSL_MODE_RELEASE_BUFFERS);
+    if (arguments.number("resume", 0) == 1) kept_.take_from(context_.get());
     // As tlsd has it, so that the two differ in nothing that OpenSSL does.
     SSL_CTX_set_ciphersuites(context_.get(), "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384");
     SSL_CTX_set_options(context_.get(), SSL_OP_CIPHER_SERVER_PREFERENCE);
@@ -91,6 +93,7 @@ class Floor {
     flow->plain = std::move(dials_ ? in : out);
     flow->cipher = std::move(dials_ ? out : in);
     flow->ssl = on_socket(context_.get(), flow->cipher.borrow(), dials_);
+    if (kept_.session) SSL_set_session(flow->ssl.get(), kept_.session.get());
     watch(flow->plain.borrow(), 0, tag(flow, false), EPOLL_CTL_ADD);
     watch(flow->cipher.borrow(), 0, tag(flow, true), EPOLL_CTL_ADD);
     step(*flow);
@@ -196,6 +199,7 @@ class Floor {
 
   std::string path_, port_;
   bool dials_;
+  Kept kept_;
   Context context_;
   ipc::Fd epoll_, listener_;
   std::vector<std::unique_ptr<Flow>> gone_;

@@ -20,6 +20,13 @@ using Context = std::unique_ptr<SSL_CTX, Release<SSL_CTX_free>>;
 using Connection = std::unique_ptr<SSL, Release<SSL_free>>;
 using Session = std::unique_ptr<SSL_SESSION, Release<SSL_SESSION_free>>;
 
+/// One session to resume with, the newest; empty before the first.
+struct Kept {
+  Session session;
+  /// From now on; `this` must outlive the context.
+  void take_from(SSL_CTX* context);
+};
+
 /// Prints OpenSSL's reason after `what` and exits 1.
 [[noreturn]] void die_tls(std::string_view what);
 /// `pem`: chain and key in one file.
