@@ -40,8 +40,16 @@ ipc::Result<std::pair<ipc::Fd, std::unique_ptr<PlainEnd>>> PlainEnd::make() {
 }
 
 PlainEnd::~PlainEnd() {
-  char last = 0;
-  if (!abrupt_ && carried_ == 1) ::recv(borrow(), &last, 1, MSG_DONTWAIT);
+  if (!abrupt_) eat_but(0);
+}
+
+void PlainEnd::eat_but(std::size_t left) {
+  std::array<char, 1 + largest_message> eaten;
+  while (carried_ > left) {
+    const auto count = ::recv(borrow(), eaten.data(), carried_ - left, MSG_DONTWAIT);
+    if (count <= 0) return;
+    carried_ -= static_cast<std::size_t>(count);
+  }
 }
 
 int PlainEnd::events(bool, bool to_write) const {
@@ -55,6 +63,7 @@ void PlainEnd::note(int events) {
 }
 
 Transfer PlainEnd::read(std::span<char> buffer) {
+  eat_but(1);
   auto got = is_bulk_ ? take_queued(buffer) : take_message(buffer);
   is_bulk_ = got.size >= largest_message;
   got.drained = got.drained && !ended_;
@@ -63,19 +72,17 @@ Transfer PlainEnd::read(std::span<char> buffer) {
   return got;
 }
 
-/// Looks at a whole message and eats all of it but the last byte.
+/// Looks at a whole message, which is eaten later.
 Transfer PlainEnd::take_message(std::span<char> buffer) {
   buffer = buffer.first(std::min(buffer.size(), largest_message));
   msghdr header{};
   const auto seen = receive(borrow(), carried_, buffer, MSG_PEEK, header);
   if (seen < 0 && !is_nothing(errno)) return {.io = Io::closed};
-  if (seen <= static_cast<ssize_t>(carried_)) return {.io = Io::again};
   // A look ends at a descriptor that somebody sends along, whatever is behind it.
   const bool is_cut = (header.msg_flags & MSG_CTRUNC) != 0;
+  if (seen <= static_cast<ssize_t>(carried_)) return is_cut ? take_queued(buffer) : Transfer{.io = Io::again};
   const auto fresh = static_cast<std::size_t>(seen) - carried_;
-  if (seen > 1 && receive(borrow(), carried_, buffer.first(fresh - 1), 0, header) != seen - 1)
-    return {.io = Io::closed, .broken = true};
-  carried_ = 1;
+  carried_ += fresh;
   return {.size = fresh, .drained = fresh < buffer.size() && !is_cut};
 }
 
@@ -106,6 +113,7 @@ Transfer PlainEnd::write(std::string_view bytes) {
   while (count < 0 && errno == EINTR);
   if (count < 0)
     return errno == EAGAIN ? Transfer{.io = Io::again} : Transfer{.io = Io::closed, .broken = true};
+  eat_but(1);
   return {.size = static_cast<std::size_t>(count)};
 }
 

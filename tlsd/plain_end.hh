@@ -34,9 +34,13 @@ class PlainEnd final : public ipc::Stream {
   ipc::Transfer take_message(std::span<char> buffer);
   ipc::Transfer take_queued(std::span<char> buffer);
   std::size_t unread() const;
+  /// Eats what was carried, but for `left` bytes. Whoever waits for an answer is woken for nothing by the
+  /// memory that this frees (unix(7)'s sockets know one queue of waiters), so it is done after the answer, if
+  /// there is one.
+  void eat_but(std::size_t left);
 
   ipc::Fd socket_;
-  std::size_t carried_ = 1;  ///< bytes at the head of the queue that were carried already: 0 or 1
+  std::size_t carried_ = 1;  ///< bytes at the head of the queue that were carried already
   bool ended_ = false;       ///< what is queued now is the last
   bool is_bulk_ = false;     ///< the last read brought more than a message
   bool holds_more_ = false;

@@ -153,6 +153,22 @@ Test(tlsd_relay, single_bytes_pass_one_by_one) {
   for (int i = 0; i < 500; ++i) must_echo(socket.borrow(), std::string(1, static_cast<char>('a' + i % 26)));
 }
 
+Test(tlsd_relay, bytes_that_a_program_sends_with_descriptors_arrive_alone) {
+  DialBench bench;
+  const auto socket = bench.dial().take_fd();
+  const int fd = socket.borrow();
+  const auto [extra, other] = must(ipc::socket_pair(SOCK_STREAM));
+  const int attached = extra.borrow();
+  std::string said;
+  for (const std::size_t size : {1, 1, 10, 1, 5000, 1, 1}) {
+    const std::string message(size, static_cast<char>('a' + said.size() % 26));
+    cr_assert(must(ipc::send_with_fds(fd, message, {&attached, 1})) == ipc::Io::done);
+    said += message;
+  }
+  cr_assert(receive_exactly(fd, said.size()) == said);
+  must_echo(fd);
+}
+
 Test(tlsd_relay, repeated_dials_resume_and_keep_their_labels) {
   std::atomic<int> resumed = 0;
   DialBench bench{{}, [&](TlsEnd& end) {
