@@ -5,10 +5,6 @@
 #include <cerrno>
 #include <utility>
 
-#ifndef SO_PASSRIGHTS
-#define SO_PASSRIGHTS 83  // Linux 6.16; the headers of Debian 12 are older
-#endif
-
 namespace plumberd {
 bool accept_all(int listener, int limit, const std::function<void(ipc::Fd)>& take) {
   for (int i = 0; i < limit; ++i) {
@@ -23,11 +19,6 @@ bool accept_all(int listener, int limit, const std::function<void(ipc::Fd)>& tak
   return true;
 }
 
-void refuse_fds(int listener) {
-  const int no = 0;
-  ::setsockopt(listener, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof no);
-}
-
 Acceptor::Acceptor(ipc::Loop& loop, Log& log, std::string_view door, ipc::Fd listener, int per_turn,
                    Take take)
     : loop_{loop},
@@ -35,8 +26,9 @@ Acceptor::Acceptor(ipc::Loop& loop, Log& log, std::string_view door, ipc::Fd lis
       door_{door},
       listener_{std::move(listener)},
       per_turn_{per_turn},
-      take_{std::move(take)} {
-  refuse_fds(listener_.borrow());
+      take_{std::move(take)},
+      type_{ipc::type_of(listener_.borrow())},
+      refuses_fds_{ipc::refuse_fds(listener_.borrow())} {
   watch();
 }
 
@@ -45,7 +37,10 @@ void Acceptor::watch() {
 }
 
 void Acceptor::accept_some() {
-  if (accept_all(listener_.borrow(), per_turn_, take_)) {
+  const auto take = [this](ipc::Fd socket) {
+    take_(ipc::StrangerFd{std::move(socket), type_, refuses_fds_});
+  };
+  if (accept_all(listener_.borrow(), per_turn_, take)) {
     was_told_ = false;
     return;
   }

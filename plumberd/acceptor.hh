@@ -11,17 +11,15 @@ namespace plumberd {
 /// accept4(2) until there is nothing left or `limit` is reached. Returns false when descriptors ran out
 /// (EMFILE, ENFILE, ENOMEM): pause.
 bool accept_all(int listener, int limit, const std::function<void(ipc::Fd)>& take);
-/// No descriptors can be sent to sockets accepted from now on, where the kernel knows SO_PASSRIGHTS (Linux
-/// 6.16): closing a stranger's descriptor may take long.
-void refuse_fds(int listener);
 /// How long nothing is accepted where descriptors are short.
 constexpr ipc::Milliseconds accept_pause{50};
 
 class Acceptor {
  public:
-  using Take = std::function<void(ipc::Fd)>;
-  /// Owns `listener`. `door`, of static storage, is what the log calls it. Of those who wait at most
-  /// `per_turn` are accepted in a turn of the loop.
+  using Take = std::function<void(ipc::StrangerFd)>;
+  /// Owns `listener`, and lets nobody send descriptors where the kernel can refuse them. `door`, of static
+  /// storage, is what the log calls it. Of those who wait at most `per_turn` are accepted in a turn of the
+  /// loop.
   Acceptor(ipc::Loop& loop, Log& log, std::string_view door, ipc::Fd listener, int per_turn, Take take);
   Acceptor(const Acceptor&) = delete;
 
@@ -34,6 +32,8 @@ class Acceptor {
   ipc::Fd listener_;
   int per_turn_;
   Take take_;
+  int type_;
+  bool refuses_fds_;
   ipc::Poll poll_;
   ipc::Timer pause_;
   bool was_told_ = false;  ///< of the lack of descriptors: once each time it begins

@@ -115,7 +115,7 @@ void Helper::start() {
       .on_closed = [this](const ipc::Error& why) { lost("closed its channel: " + why.text); }};
   // A helper is trusted with descriptors; its queue is bounded by the dials that may be under way.
   channel_ = std::make_unique<ipc::Channel>(
-      loop_, std::move(pair->first), std::move(handlers),
+      loop_, ipc::StrangerFd{std::move(pair->first), SOCK_SEQPACKET}, std::move(handlers),
       ipc::ChannelLimits{.queued_messages = 32'768, .queued_bytes = 64 * 1024 * 1024, .unread_fds = 16'384});
   timer_ = ipc::Timer{loop_, hello_deadline, [this] { lost("did not say hello within 5 seconds"); }};
 }

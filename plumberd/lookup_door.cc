@@ -71,7 +71,7 @@ ipc::Result<Lookup> parse_lookup(std::string_view payload, ipc::Framing framing)
 }
 
 struct LookupDoor::Client {
-  ipc::Fd socket;
+  ipc::StrangerFd socket;
   std::shared_ptr<Identity> identity;
   Accounts::Ticket connection;
   Accounts::Ticket pending;
@@ -91,12 +91,13 @@ struct LookupDoor::Client {
 LookupDoor::LookupDoor(Router& router, ipc::Fd listener, ipc::Framing framing)
     : router_{router},
       framing_{framing},
-      acceptor_{router.loop,         router.log,       "a lookup door",
-                std::move(listener), accepts_per_turn, [this](ipc::Fd socket) { admit(std::move(socket)); }} {}
+      acceptor_{router.loop,      router.log,
+                "a lookup door",  std::move(listener),
+                accepts_per_turn, [this](ipc::StrangerFd socket) { admit(std::move(socket)); }} {}
 
 LookupDoor::~LookupDoor() = default;
 
-void LookupDoor::admit(ipc::Fd socket) {
+void LookupDoor::admit(ipc::StrangerFd socket) {
   auto identity = Identity::of_peer(socket.borrow());
   if (!identity) return;
   auto ticket = router_.accounts.open_connection(identity->uid(), router_.config->limits);

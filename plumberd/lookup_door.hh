@@ -27,7 +27,7 @@ class LookupDoor {
 
  private:
   struct Client;
-  void admit(ipc::Fd socket);
+  void admit(ipc::StrangerFd socket);
   void read(Client& client);
   void watch_for_hangup(Client& client);
   void look_up(Client& client, std::string_view payload);

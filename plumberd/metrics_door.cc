@@ -53,7 +53,7 @@ std::string http_answer(std::string_view head, const std::string& metrics) {
 }
 
 struct MetricsDoor::Scrape {
-  ipc::Fd socket;
+  ipc::StrangerFd socket;
   ipc::Poll poll;
   ipc::Timer deadline;
   std::string head;
@@ -63,12 +63,13 @@ struct MetricsDoor::Scrape {
 
 MetricsDoor::MetricsDoor(Router& router, ipc::Fd listener)
     : router_{router},
-      acceptor_{router.loop,         router.log,       "the metrics door",
-                std::move(listener), accepts_per_turn, [this](ipc::Fd socket) { admit(std::move(socket)); }} {}
+      acceptor_{router.loop,        router.log,
+                "the metrics door", std::move(listener),
+                accepts_per_turn,   [this](ipc::StrangerFd socket) { admit(std::move(socket)); }} {}
 
 MetricsDoor::~MetricsDoor() = default;
 
-void MetricsDoor::admit(ipc::Fd socket) {
+void MetricsDoor::admit(ipc::StrangerFd socket) {
   auto identity = Identity::of_peer(socket.borrow());
   if (!identity) return;
   if (scrapes_.size() >= most_scrapes) end(*scrapes_.front());

@@ -16,7 +16,7 @@ class MetricsDoor {
 
  private:
   struct Scrape;
-  void admit(ipc::Fd socket);
+  void admit(ipc::StrangerFd socket);
   void read(Scrape& scrape);
   void write(Scrape& scrape);
   void end(Scrape& scrape);

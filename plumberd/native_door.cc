@@ -34,10 +34,11 @@ NativeDoor::NativeDoor(Router& router, Reloader& reloader, ipc::Fd listener)
     : router_{router},
       reloader_{reloader},
       slow_lane_{router.loop},
-      acceptor_{router.loop,         router.log,       "the native door",
-                std::move(listener), accepts_per_turn, [this](ipc::Fd socket) { admit(std::move(socket)); }} {}
+      acceptor_{router.loop,       router.log,
+                "the native door", std::move(listener),
+                accepts_per_turn,  [this](ipc::StrangerFd socket) { admit(std::move(socket)); }} {}
 
-void NativeDoor::admit(ipc::Fd socket) {
+void NativeDoor::admit(ipc::StrangerFd socket) {
   auto identity = Identity::of_peer(socket.borrow());
   if (!identity) return;
   auto ticket = router_.accounts.open_connection(identity->uid(), router_.config->limits);
@@ -67,7 +68,7 @@ void NativeDoor::end(Session* session) {
   router_.loop.post([this, session] { sessions_.erase(session); });
 }
 
-Session::Session(NativeDoor& door, ipc::Fd socket, Identity identity, Accounts::Ticket ticket)
+Session::Session(NativeDoor& door, ipc::StrangerFd socket, Identity identity, Accounts::Ticket ticket)
     : door_{door},
       router_{door.router()},
       identity_{std::make_shared<Identity>(std::move(identity))},

@@ -20,7 +20,7 @@ class NativeDoor;
 /// dropped.
 class Session : public Offerer {
  public:
-  Session(NativeDoor& door, ipc::Fd socket, Identity identity, Accounts::Ticket ticket);
+  Session(NativeDoor& door, ipc::StrangerFd socket, Identity identity, Accounts::Ticket ticket);
   ~Session() override;
   uid_t uid() const override { return identity_->uid(); }
   bool has_room() override;
@@ -99,7 +99,7 @@ class NativeDoor {
   std::size_t sessions() const { return sessions_.size(); }
 
  private:
-  void admit(ipc::Fd socket);
+  void admit(ipc::StrangerFd socket);
   Router& router_;
   Reloader& reloader_;
   SlowLane slow_lane_;

@@ -48,9 +48,10 @@ void Registry::accept_some(const std::string& name) {
   auto& service = found->second;
   for (int i = 0; i < accepts_per_turn; ++i) {
     if (!check(name)) return pause_accepting(name, service);
-    ipc::Fd socket;
-    const bool plenty =
-        accept_all(service.listener.borrow(), 1, [&](ipc::Fd one) { socket = std::move(one); });
+    ipc::StrangerFd socket;
+    const bool plenty = accept_all(service.listener.borrow(), 1, [&](ipc::Fd one) {
+      socket = ipc::StrangerFd{std::move(one), SOCK_STREAM};
+    });
     if (!plenty) return pause_accepting(name, service);
     if (!socket) return;
     on_local_(name, std::move(socket));

@@ -31,7 +31,7 @@ class Offerer {
 class Registry {
  public:
   /// Called with each connection that a local client made to the service's socket.
-  using OnLocal = std::function<void(const std::string& service, ipc::Fd socket)>;
+  using OnLocal = std::function<void(const std::string& service, ipc::StrangerFd socket)>;
   Registry(ipc::Loop& loop, const RunDir& rundir, OnLocal on_local)
       : loop_{loop}, rundir_{rundir}, on_local_{std::move(on_local)} {}
 

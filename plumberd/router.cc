@@ -8,7 +8,7 @@ namespace plumberd {
 namespace {
 /// A local client connected to a guarded service's socket: judged, then passed on as it is, so that
 /// SO_PEERCRED stays the client's.
-void pass_on(Router& router, const std::string& service, ipc::Fd socket) {
+void pass_on(Router& router, const std::string& service, ipc::StrangerFd socket) {
   auto identity = Identity::of_peer(socket.borrow());
   if (!identity) return;
   const auto config = router.config;
@@ -26,6 +26,7 @@ void pass_on(Router& router, const std::string& service, ipc::Fd socket) {
   const ipc::Labels labels{
       {"service", service}, {"scheme", "unix"}, {"client.uid", std::to_string(identity->uid())}};
   if (outcome) outcome = router.registry.deliver(service, socket.borrow(), labels);
+  if (outcome) static_cast<void>(std::move(socket).take());  // it is the service's: it stays as it is
   decision.path = outcome ? "direct" : "";
   decision.failed = !outcome;
   if (!outcome) decision.error = std::move(outcome).error();
@@ -44,9 +45,10 @@ Router::Router(ipc::Loop& loop_, Log& log_, RunDir rundir_, Arguments arguments_
       resolvers{loop},
       events{loop, log},
       inbound{*this},
-      registry{
-          loop, rundir,
-          [this](const std::string& service, ipc::Fd socket) { pass_on(*this, service, std::move(socket)); }},
+      registry{loop, rundir,
+               [this](const std::string& service, ipc::StrangerFd socket) {
+                 pass_on(*this, service, std::move(socket));
+               }},
       helpers{loop,
               log,
               {.on_accepted =

@@ -17,15 +17,12 @@ using ipc::Transfer;
 
 constexpr std::size_t largest_message = 4096;  // cheaper to copy twice than to ask for its size
 
-/// recvmsg(2) of `carried` bytes that nobody wants and then `buffer`.
-ssize_t receive(int socket, std::size_t carried, std::span<char> buffer, int flags, msghdr& header) {
+/// At most one byte that nobody wants, and then `buffer`.
+ssize_t receive(int socket, std::size_t carried, std::span<char> buffer, int flags, bool* had_fds) {
   char skipped = 0;
   std::array parts{iovec{.iov_base = &skipped, .iov_len = carried},
                    iovec{.iov_base = buffer.data(), .iov_len = buffer.size()}};
-  header = {};
-  header.msg_iov = parts.data();
-  header.msg_iovlen = parts.size();
-  return ::recvmsg(socket, &header, flags | MSG_DONTWAIT);
+  return ipc::receive_bytes(socket, parts, flags, had_fds);
 }
 
 bool is_nothing(int code) { return code == EAGAIN || code == EINTR; }
@@ -46,7 +43,7 @@ PlainEnd::~PlainEnd() {
 void PlainEnd::eat_but(std::size_t left) {
   std::array<char, 1 + largest_message> eaten;
   while (carried_ > left) {
-    const auto count = ::recv(borrow(), eaten.data(), carried_ - left, MSG_DONTWAIT);
+    const auto count = ipc::receive_bytes(borrow(), std::span{eaten}.first(carried_ - left));
     if (count <= 0) return;
     carried_ -= static_cast<std::size_t>(count);
   }
@@ -75,11 +72,9 @@ Transfer PlainEnd::read(std::span<char> buffer) {
 /// Looks at a whole message, which is eaten later.
 Transfer PlainEnd::take_message(std::span<char> buffer) {
   buffer = buffer.first(std::min(buffer.size(), largest_message));
-  msghdr header{};
-  const auto seen = receive(borrow(), carried_, buffer, MSG_PEEK, header);
+  bool is_cut = false;
+  const auto seen = receive(borrow(), carried_, buffer, MSG_PEEK, &is_cut);
   if (seen < 0 && !is_nothing(errno)) return {.io = Io::closed};
-  // A look ends at a descriptor that somebody sends along, whatever is behind it.
-  const bool is_cut = (header.msg_flags & MSG_CTRUNC) != 0;
   if (seen <= static_cast<ssize_t>(carried_)) return is_cut ? take_queued(buffer) : Transfer{.io = Io::again};
   const auto fresh = static_cast<std::size_t>(seen) - carried_;
   carried_ += fresh;
@@ -92,12 +87,11 @@ Transfer PlainEnd::take_queued(std::span<char> buffer) {
   if (fresh == 0) return {.io = Io::again};
   const auto size = std::min(fresh, buffer.size());
   const auto whole = size - (size == fresh ? 1 : 0);
-  msghdr header{};
-  const auto eaten = carried_ + whole > 0 ? receive(borrow(), carried_, buffer.first(whole), 0, header) : 0;
+  const auto eaten = carried_ + whole > 0 ? receive(borrow(), carried_, buffer.first(whole), 0, nullptr) : 0;
   if (eaten < 0) return {.io = is_nothing(errno) ? Io::again : Io::closed};
   const auto got = static_cast<std::size_t>(eaten) - carried_;
   const bool is_last = size == fresh && got == whole;
-  carried_ = is_last && receive(borrow(), 0, buffer.subspan(got, 1), MSG_PEEK, header) == 1 ? 1 : 0;
+  carried_ = is_last && receive(borrow(), 0, buffer.subspan(got, 1), MSG_PEEK, nullptr) == 1 ? 1 : 0;
   return {.size = got + carried_};
 }
 

@@ -18,7 +18,7 @@ class PlainEnd final : public ipc::Stream {
  public:
   /// The peer's end (blocking) and ours.
   static ipc::Result<std::pair<ipc::Fd, std::unique_ptr<PlainEnd>>> make();
-  explicit PlainEnd(ipc::Fd socket) : socket_{std::move(socket)} {}
+  explicit PlainEnd(ipc::Fd socket) : socket_{std::move(socket), SOCK_STREAM} {}
   PlainEnd(const PlainEnd&) = delete;
   ~PlainEnd() override;
   int borrow() const override { return socket_.borrow(); }
@@ -39,7 +39,7 @@ class PlainEnd final : public ipc::Stream {
   /// there is one.
   void eat_but(std::size_t left);
 
-  ipc::Fd socket_;
+  ipc::StrangerFd socket_;
   std::size_t carried_ = 1;  ///< bytes at the head of the queue that were carried already
   bool ended_ = false;       ///< what is queued now is the last
   bool is_bulk_ = false;     ///< the last read brought more than a message

@@ -11,14 +11,13 @@
 namespace udpd {
 namespace {
 constexpr std::size_t largest = 65'536;
-constexpr std::size_t control_room = CMSG_SPACE(sizeof(in6_pktinfo));
-
+constexpr std::size_t source_room = CMSG_SPACE(sizeof(in6_pktinfo));
 /// Everything that one recvmmsg needs; only the pages that datagrams touch are ever real.
 struct Buffers {
   std::array<mmsghdr, batch_size> headers{};
   std::array<iovec, batch_size> parts;
   std::array<sockaddr_storage, batch_size> names;
-  alignas(cmsghdr) std::array<std::array<char, control_room>, batch_size> controls;
+  alignas(cmsghdr) std::array<std::array<char, ipc::fds_room>, batch_size> controls;
   std::array<Arrival, batch_size> arrivals;
   std::array<std::array<char, largest>, batch_size> bytes;
 
@@ -35,7 +34,7 @@ struct Buffers {
   /// What the kernel writes over.
   void reset(std::size_t i) {
     headers[i].msg_hdr.msg_namelen = sizeof(sockaddr_storage);
-    headers[i].msg_hdr.msg_controllen = control_room;
+    headers[i].msg_hdr.msg_controllen = ipc::fds_room;
   }
 };
 
@@ -111,11 +110,12 @@ int send_each(int socket, std::span<mmsghdr> headers, std::size_t* too_large = n
 Batch receive(int socket) {
   auto& all = buffers();
   int count = -1;
-  do count = ::recvmmsg(socket, all.headers.data(), batch_size, MSG_DONTWAIT, nullptr);
+  do count = ::recvmmsg(socket, all.headers.data(), batch_size, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, nullptr);
   while (count < 0 && errno == EINTR);
   if (count < 0) return {.code = errno == EAGAIN ? 0 : errno};
   for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
     auto& header = all.headers[i].msg_hdr;
+    ipc::close_fds(header);  // a service on a UNIX socket may send some
     const auto from = header.msg_namelen > 0 ? from_sockaddr(reinterpret_cast<const sockaddr*>(&all.names[i]))
                                              : std::nullopt;
     all.arrivals[i] = {.peer = from.value_or(Peer{}),
@@ -130,7 +130,7 @@ std::size_t send(const Outlet& outlet, std::span<const std::string_view> datagra
   std::array<mmsghdr, batch_size> headers;  // filled as far as they are used, here and below
   std::array<iovec, batch_size> parts;
   sockaddr_storage name;
-  alignas(cmsghdr) std::array<char, control_room> control{};
+  alignas(cmsghdr) std::array<char, source_room> control{};
   const socklen_t named = outlet.to ? to_sockaddr(*outlet.to, name) : 0;
   const std::size_t controlled = outlet.from ? put_source(*outlet.from, control.data()) : 0;
   const auto count = std::min(datagrams.size(), batch_size);
@@ -153,7 +153,7 @@ void send(int socket, std::span<const Letter> letters) {
   std::array<mmsghdr, batch_size> headers;
   std::array<iovec, batch_size> parts;
   std::array<sockaddr_storage, batch_size> names;
-  alignas(cmsghdr) std::array<std::array<char, control_room>, batch_size> controls;
+  alignas(cmsghdr) std::array<std::array<char, source_room>, batch_size> controls;
   const auto count = std::min(letters.size(), batch_size);
   for (std::size_t i = 0; i < count; ++i) {
     const auto& letter = letters[i];

@@ -10,13 +10,6 @@ constexpr std::size_t stream_part = 1200;
 constexpr std::size_t largest_payload = 65'507;
 constexpr int rounds_per_turn = 4;
 
-int type_of(int socket) {
-  int type = 0;
-  socklen_t size = sizeof type;
-  ::getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &size);
-  return type;
-}
-
 std::uint64_t size_of(std::span<const std::string_view> datagrams) {
   std::uint64_t sum = 0;
   for (const auto datagram : datagrams) sum += datagram.size();
@@ -31,7 +24,7 @@ bool is_one_frame(ipc::Framing framing, std::string_view bytes) {
 
 ipc::Result<std::unique_ptr<RelayedFlow>> RelayedFlow::open(ipc::Helper& helper, ipc::Fd service,
                                                             ipc::Framing framing, ipc::Milliseconds idle) {
-  const int type = type_of(service.borrow());
+  const int type = ipc::type_of(service.borrow());
   bool counted = false;
   if (type == SOCK_STREAM && framing != ipc::Framing::bytes) {
     // Programs of this framing want each message in a read of its own: the stream relay knows how.
@@ -137,7 +130,7 @@ void RelayedFlow::read_datagrams() {
 void RelayedFlow::read_stream() {
   std::array<char, 16'384> part;
   const auto wanted = framing_ == ipc::Framing::bytes ? stream_part : part.size();
-  const auto size = ::recv(service_.borrow(), part.data(), wanted, MSG_DONTWAIT);
+  const auto size = ipc::receive_bytes(service_.borrow(), std::span{part}.first(wanted));
   if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (size <= 0) return end();
   const std::string_view bytes{part.data(), static_cast<std::size_t>(size)};

@@ -37,7 +37,7 @@ Result<Fd> Channel::Incoming::take_fd(JsonView index) {
   return std::move(fds[static_cast<std::size_t>(*number)]);
 }
 
-Channel::Channel(Loop& loop, Fd socket, Handlers handlers, ChannelLimits limits)
+Channel::Channel(Loop& loop, StrangerFd socket, Handlers handlers, ChannelLimits limits)
     : loop_{loop}, socket_{std::move(socket)}, handlers_{std::move(handlers)}, limits_{limits} {
   poll_ = Poll{loop_, socket_.borrow(), UV_READABLE, [this](int events) { on_ready(events); }};
 }
@@ -249,7 +249,7 @@ void Channel::end(const Error& reason) {
 
 void Channel::close(const Error& reason) {
   poll_.stop();
-  socket_ = Fd{};
+  socket_ = StrangerFd{};
   queue_.clear();
   queued_bytes_ = 0;
   const auto alive = alive_;

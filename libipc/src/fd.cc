@@ -11,10 +11,12 @@
 #include <cerrno>
 #include <cstring>
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83  // Linux 6.16; the headers of Debian 12 are older
+#endif
+
 namespace ipc {
 namespace {
-constexpr std::size_t control_room = CMSG_SPACE(max_fds * sizeof(int));
-
 std::vector<Fd> take_fds(msghdr& header) {
   std::vector<Fd> fds;
   for (cmsghdr* part = CMSG_FIRSTHDR(&header); part != nullptr; part = CMSG_NXTHDR(&header, part)) {
@@ -29,8 +31,31 @@ std::vector<Fd> take_fds(msghdr& header) {
   return fds;
 }
 
-/// A control message that was cut although it had room for what came: no numbers were left to give.
-bool had_room(const std::vector<Fd>& fds) { return fds.size() < max_fds; }
+/// More messages than the kernel queues for one socket.
+constexpr int most_unread = 4096;
+
+int option_of(int socket, int option) {
+  int value = -1;
+  socklen_t size = sizeof value;
+  return ::getsockopt(socket, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
+}
+
+/// Copies of the descriptors in the next unread message, and thereby the sockets themselves, lose their
+/// linger. False: there was no message.
+bool look_for_fds(int socket, bool is_stream) {
+  alignas(cmsghdr) std::array<char, fds_room + CMSG_SPACE(sizeof(ucred))> control;
+  std::array<char, 16'384> bytes;
+  iovec part{bytes.data(), bytes.size()};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control.data();
+  header.msg_controllen = control.size();
+  const auto count = ::recvmsg(socket, &header, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (count < 0 || (count == 0 && (is_stream || header.msg_controllen == 0))) return false;
+  close_fds(header);
+  return true;
+}
 
 bool is_hangup(int code) { return code == ECONNRESET || code == EPIPE || code == ENOTCONN; }
 }  // namespace
@@ -40,7 +65,7 @@ Fd::~Fd() {
 }
 
 Result<Io> send_with_fds(int socket, std::string_view bytes, std::span<const int> fds, std::size_t* sent) {
-  alignas(cmsghdr) std::array<char, control_room> control;
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(max_fds * sizeof(int))> control;
   iovec part{const_cast<char*>(bytes.data()), bytes.size()};
   msghdr header{};
   header.msg_iov = &part;
@@ -72,7 +97,7 @@ Result<Io> send_with_fds(int socket, std::string_view bytes, std::span<const int
 }
 
 Result<Received> receive_with_fds(int socket, std::span<char> buffer) {
-  alignas(cmsghdr) std::array<char, control_room> control;
+  alignas(cmsghdr) std::array<char, fds_room> control;
   iovec part{buffer.data(), buffer.size()};
   msghdr header{};
   header.msg_iov = &part;
@@ -90,11 +115,11 @@ Result<Received> receive_with_fds(int socket, std::span<char> buffer) {
   Received received{.io = count == 0 ? Io::closed : Io::done,
                     .size = static_cast<std::size_t>(count),
                     .fds = take_fds(header)};
-  const bool cut = (header.msg_flags & MSG_CTRUNC) != 0 && !had_room(received.fds);
+  const bool too_many = received.fds.size() > max_fds;
   const bool too_long = (header.msg_flags & MSG_TRUNC) != 0;
-  if (!cut && !too_long) return received;
+  if (!too_many && !too_long) return received;
   detail::forget_linger(received.fds);
-  if (cut) return fail(Word::bad_request, "more than 16 descriptors in one message");
+  if (too_many) return fail(Word::bad_request, "more than 16 descriptors in one message");
   return fail(Word::bad_request, "a message of more than 64 KiB");
 }
 
@@ -104,6 +129,58 @@ Result<Received> receive_without_fds(int socket, std::span<char> buffer) {
   detail::forget_linger(received->fds);
   received->fds.clear();
   return received;
+}
+
+ssize_t receive_bytes(int socket, std::span<iovec> parts, int flags, bool* had_fds) {
+  alignas(cmsghdr) std::array<char, fds_room> control;
+  msghdr header{};
+  header.msg_iov = parts.data();
+  header.msg_iovlen = parts.size();
+  // A look does not take them: it need not get them either.
+  if ((flags & MSG_PEEK) == 0) header.msg_control = control.data();
+  if ((flags & MSG_PEEK) == 0) header.msg_controllen = control.size();
+  const auto count = ::recvmsg(socket, &header, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  const bool had = count >= 0 && (close_fds(header) || (header.msg_flags & MSG_CTRUNC) != 0);
+  if (had_fds != nullptr) *had_fds = had;
+  return count;
+}
+
+ssize_t receive_bytes(int socket, std::span<char> buffer) {
+  iovec part{buffer.data(), buffer.size()};
+  return receive_bytes(socket, {&part, 1}, 0);
+}
+
+bool close_fds(msghdr& header) {
+  if (header.msg_controllen == 0) return false;
+  const auto fds = take_fds(header);
+  detail::forget_linger(fds);
+  return !fds.empty();
+}
+
+bool refuse_fds(int socket) {
+  const int no = 0;
+  return ::setsockopt(socket, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof no) == 0;
+}
+
+StrangerFd& StrangerFd::operator=(StrangerFd&& from) noexcept {
+  disarm();
+  socket_ = std::move(from.socket_);
+  type_ = from.type_;
+  refuses_ = from.refuses_;
+  return *this;
+}
+
+void StrangerFd::disarm() const noexcept {
+  if (!socket_ || refuses_) return;
+  int unread = 0;
+  const bool is_stream = type_ == SOCK_STREAM;  // which has no empty messages
+  if (is_stream && ::ioctl(borrow(), FIONREAD, &unread) == 0 && unread == 0) return;
+  if (domain_of(borrow()) != AF_UNIX) return;
+  const int first = 0, on = 1;
+  ::shutdown(borrow(), SHUT_RD);                                          // nothing comes on top
+  ::setsockopt(borrow(), SOL_SOCKET, SO_PEEK_OFF, &first, sizeof first);  // each look begins behind the last
+  ::setsockopt(borrow(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on);        // tells an empty message from none
+  for (int i = 0; i < most_unread && look_for_fds(borrow(), is_stream); ++i) continue;
 }
 
 void detail::forget_linger(const std::vector<Fd>& fds) {
@@ -129,6 +206,10 @@ Result<> set_blocking(int fd, bool blocking) {
   if (::ioctl(fd, FIONBIO, &on) != 0) return fail_errno("ioctl(FIONBIO)");
   return {};
 }
+
+int type_of(int socket) { return option_of(socket, SO_TYPE); }
+
+int domain_of(int socket) { return option_of(socket, SO_DOMAIN); }
 
 bool is_hung_up(int socket) {
   pollfd state{.fd = socket, .events = 0, .revents = 0};

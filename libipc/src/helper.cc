@@ -86,7 +86,8 @@ Helper::Helper(Loop& loop, Fd channel, Scheme& scheme)
       .on_request = [this](Channel::Incoming incoming) { on_request(std::move(incoming)); },
       .on_notification = [this](Channel::Incoming incoming) { on_notification(std::move(incoming)); },
       .on_closed = [this](const Error&) { end(); }};
-  channel_ = std::make_unique<Channel>(loop_, std::move(channel), std::move(handlers), channel_limits);
+  channel_ = std::make_unique<Channel>(loop_, StrangerFd{std::move(channel), SOCK_SEQPACKET},
+                                       std::move(handlers), channel_limits);
   channel_->notify("hello", hello(scheme_));
 }
 

@@ -142,8 +142,7 @@ Result<std::optional<std::string>> MessageSocket::next_datagram(const Deadline& 
     if (announced < 0) return socket_failure("recv", errno);
     std::string bytes(static_cast<std::size_t>(announced), '\0');
     if (bytes.size() > header + largest_) bytes.resize(0);  // read away, and no message
-    const auto count = without_interruption(
-        [&] { return ::recv(socket_.borrow(), bytes.data(), bytes.size(), MSG_DONTWAIT); });
+    const auto count = without_interruption([&] { return receive_bytes(socket_.borrow(), bytes); });
     if (count < 0 && errno == EAGAIN) continue;
     if (count < 0) return socket_failure("recv", errno);
     if (announced == 0 && type_ == SOCK_SEQPACKET) return std::nullopt;

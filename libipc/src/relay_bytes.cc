@@ -151,11 +151,4 @@ class BytePump final : public Pump {
 std::unique_ptr<Pump> make_byte_pump(Stream& from, Stream& to, Ends ends) {
   return std::make_unique<BytePump>(from, to, ends);
 }
-
-int domain_of(int socket) {
-  int domain = -1;
-  socklen_t size = sizeof domain;
-  ::getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &domain, &size);
-  return domain;
-}
 }  // namespace ipc

@@ -50,7 +50,5 @@ std::unique_ptr<Pump> make_byte_pump(Stream& from, Stream& to, Ends ends);
 /// Whole messages, one write each, never two unread; `to` is a UNIX stream socket. Ends when the source has
 /// ended and all messages have been read by the target.
 std::unique_ptr<Pump> make_message_pump(Stream& from, Stream& to, Framing framing);
-/// AF_UNIX, AF_INET, ... of a socket; -1 for what is none.
-int domain_of(int socket);
 
 }  // namespace ipc

@@ -13,12 +13,6 @@ Transfer outcome_of(ssize_t count) {
   if (errno == EAGAIN) return {.io = Io::again};
   return {.io = Io::closed, .broken = true};
 }
-
-bool is_unix(int socket) {
-  int domain = -1;
-  socklen_t size = sizeof domain;
-  return ::getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX;
-}
 }  // namespace
 
 int Stream::events(bool to_read, bool to_write) const {
@@ -27,13 +21,13 @@ int Stream::events(bool to_read, bool to_write) const {
 
 Transfer SocketStream::read(std::span<char> buffer) {
   ssize_t count = -1;
-  do count = ::recv(borrow(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+  do count = receive_bytes(borrow(), buffer);
   while (count < 0 && errno == EINTR);
   auto outcome = outcome_of(count);
   outcome.drained = outcome.size < buffer.size();
   // A UNIX peer that closed with bytes of ours unread: all it had sent was read before this, so nothing is
   // cut.
-  if (outcome.broken && errno == ECONNRESET && is_unix(borrow())) outcome.broken = false;
+  if (outcome.broken && errno == ECONNRESET && domain_of(borrow()) == AF_UNIX) outcome.broken = false;
   return outcome;
 }
 

@@ -129,6 +129,15 @@ bool installed(std::string_view name) {
   return false;
 }
 
+ipc::Fd lingering(const ipc::Fd& listener) {
+  auto socket = connect_tcp(port_of(listener.borrow()));
+  const std::string much(1 << 20, 'x');
+  while (::send(socket.borrow(), much.data(), much.size(), MSG_DONTWAIT) > 0) {}
+  const linger long_time{.l_onoff = 1, .l_linger = 30};
+  ::setsockopt(socket.borrow(), SOL_SOCKET, SO_LINGER, &long_time, sizeof long_time);
+  return socket;
+}
+
 bool is_readable(int fd, Milliseconds within) {
   const Deadline deadline{within};
   pollfd ready{fd, POLLIN, 0};

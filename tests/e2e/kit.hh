@@ -144,6 +144,8 @@ ipc::Fd accept_from(const ipc::Fd& listener, Milliseconds within = patience);
 std::uint16_t port_of(int socket);
 /// A TCP port that nobody listens on (just now).
 std::uint16_t free_port();
+/// A TCP socket connected to `listener` whose close(2) waits 30 s for a peer that does not read.
+ipc::Fd lingering(const ipc::Fd& listener);
 bool is_readable(int fd, Milliseconds within = patience);
 void send_all(int socket, std::string_view bytes);
 /// Exactly `size` bytes; fails the test at an early end.

@@ -169,6 +169,22 @@ Test(tlsd_relay, bytes_that_a_program_sends_with_descriptors_arrive_alone) {
   must_echo(fd);
 }
 
+Test(tlsd_relay, descriptors_that_a_program_sends_do_not_hold_up_others) {
+  const auto listener = listen_tcp();
+  DialBench bench;
+  const auto socket = bench.dial().take_fd(), other = bench.dial().take_fd();
+  const Deadline soon{Milliseconds{10'000}};
+  for (int i = 0; i < 3; ++i) {
+    const auto stubborn = lingering(listener);
+    const int fd = stubborn.borrow();
+    must(ipc::send_with_fds(socket.borrow(), "a", {&fd, 1}));
+    cr_assert(receive_exactly(socket.borrow(), 1) == "a");
+  }
+  must_echo(socket.borrow());
+  must_echo(other.borrow());
+  cr_assert(!soon.passed());
+}
+
 Test(tlsd_relay, repeated_dials_resume_and_keep_their_labels) {
   std::atomic<int> resumed = 0;
   DialBench bench{{}, [&](TlsEnd& end) {

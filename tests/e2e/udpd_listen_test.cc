@@ -258,6 +258,29 @@ Test(udpd_listen, unguarded_services_keep_their_boundaries) {
   }
 }
 
+Test(udpd_listen, descriptors_that_a_service_sends_along_are_closed_at_once) {
+  ScriptedRouter router{"udpd"};
+  const auto port = router.listen_port("udp://127.0.0.1:0", raw);
+  const auto listener = listen_tcp();
+  for (const int type : {SOCK_SEQPACKET, SOCK_DGRAM, SOCK_STREAM}) {
+    const auto peer = udp_to(port);
+    send_datagram(peer.borrow(), "first");
+    auto pair = must(ipc::socket_pair(type));
+    const int theirs = pair.second.borrow();
+    router.answer(router.expect("accepted"), R"({"token":"1","mode":"relay","fd":0})", {&theirs, 1});
+    pair.second = {};
+    cr_assert(receive_datagram(pair.first.borrow()) == "first");
+    const auto before = router.fds();
+    for (int i = 0; i < 5; ++i) {
+      const auto socket = lingering(listener);  // it would take udpd half a minute to close the last of these
+      const int raw_fd = socket.borrow();
+      must(ipc::send_with_fds(pair.first.borrow(), "answer", {&raw_fd, 1}));
+      cr_assert(receive_datagram(peer.borrow()) == "answer");
+    }
+    cr_assert_eq(router.fds(), before);
+  }
+}
+
 Test(udpd_listen, with_a_framing_each_datagram_is_one_message_of_the_stream) {
   ScriptedRouter router{"udpd"};
   const auto port = router.listen_port("udp://127.0.0.1:0");

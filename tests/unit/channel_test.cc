@@ -23,7 +23,7 @@ struct Pair {
 
   explicit Pair(ChannelLimits limits = {}) {
     channel.emplace(
-        loop, std::move(sockets.first),
+        loop, ipc::StrangerFd{std::move(sockets.first), SOCK_SEQPACKET},
         Channel::Handlers{.on_request = [this](auto incoming) { heard.push_back(std::move(incoming)); },
                           .on_notification = {},
                           .on_closed = [this](const ipc::Error& why) { closed = why; }},
@@ -57,15 +57,6 @@ struct NoDescriptors {
 
 ipc::Fd null_file() { return ipc::Fd{::open("/dev/null", O_RDONLY | O_CLOEXEC)}; }
 
-/// A TCP socket whose close(2) waits 30 s for a peer that does not read.
-ipc::Fd lingering(const ipc::Fd& listener) {
-  auto socket = kit::connect_tcp(kit::port_of(listener.borrow()));
-  const std::string much(1 << 20, 'x');
-  while (::send(socket.borrow(), much.data(), much.size(), MSG_DONTWAIT) > 0) {}
-  const linger long_time{.l_onoff = 1, .l_linger = 30};
-  ::setsockopt(socket.borrow(), SOL_SOCKET, SO_LINGER, &long_time, sizeof long_time);
-  return socket;
-}
 }  // namespace
 
 Test(channel, refuses_a_message_that_is_too_long_and_hears_the_next) {
@@ -96,7 +87,7 @@ Test(channel, closes_descriptors_of_strangers_without_waiting_for_their_data) {
   const auto listener = kit::listen_tcp();
   const kit::Deadline soon{10s};
   for (int i = 0; i < 3; ++i) {
-    auto socket = lingering(listener);
+    auto socket = kit::lingering(listener);
     const int raw = socket.borrow();
     pair.peer.send(ipc::rpc::request("1", "m", "{}"), {&raw, 1});
     socket = ipc::Fd{::open("/dev/null", O_RDONLY)};

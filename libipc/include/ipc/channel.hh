@@ -46,7 +46,7 @@ class Channel {
   using OnAnswer = std::function<void(Result<Incoming>)>;
 
   /// Owns `socket`. Starts reading at once, in later turns of the loop.
-  Channel(Loop& loop, Fd socket, Handlers handlers, ChannelLimits limits = {});
+  Channel(Loop& loop, StrangerFd socket, Handlers handlers, ChannelLimits limits = {});
   Channel(const Channel&) = delete;
   ~Channel();
 
@@ -103,7 +103,7 @@ class Channel {
   void end(const Error& reason);
 
   Loop& loop_;
-  Fd socket_;
+  StrangerFd socket_;
   Handlers handlers_;
   ChannelLimits limits_;
   Poll poll_;

@@ -48,7 +48,9 @@ class Stream {
 /// A connected stream socket, owned; becomes non-blocking, as splice(2) asks the descriptor.
 class SocketStream final : public Stream {
  public:
-  explicit SocketStream(Fd socket) : socket_{std::move(socket)} { (void)set_blocking(borrow(), false); }
+  explicit SocketStream(Fd socket) : socket_{std::move(socket), SOCK_STREAM} {
+    (void)set_blocking(borrow(), false);
+  }
   int borrow() const override { return socket_.borrow(); }
   Transfer read(std::span<char> buffer) override;
   Transfer write(std::string_view bytes) override;
@@ -56,10 +58,10 @@ class SocketStream final : public Stream {
   void make_abrupt() override;
   bool is_plain() const override { return true; }
   /// The socket itself; the stream is of no use afterwards.
-  Fd take() && { return std::move(socket_); }
+  Fd take() && { return std::move(socket_).take(); }
 
  private:
-  Fd socket_;
+  StrangerFd socket_;
 };
 
 std::unique_ptr<Stream> socket_stream(Fd socket);
