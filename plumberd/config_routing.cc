@@ -56,7 +56,7 @@ void read_named_redirects(Draft& draft, Fields redirects) {
       redirects.wrong(to, "a redirect leads to one name or URI; write " + name + " = \"...\"");
       continue;
     }
-    add_redirect(draft, {.from = name, .to = to.text}, redirects.place_of_key(name, to));
+    add_redirect(draft, {.from = name, .to = to.text}, redirects.place_of_key(name, to), redirects.place(to));
   }
 }
 
@@ -69,7 +69,7 @@ void read_uri_redirect(Draft& draft, Fields redirect) {
   redirect.finish();
   if (from == nullptr || to == nullptr)
     return redirect.wrong(redirect.table(), "a [[redirect]] needs both from and to; add what is missing");
-  add_redirect(draft, std::move(made), redirect.place(*from));
+  add_redirect(draft, std::move(made), redirect.place(*from), redirect.place(*to));
 }
 
 /// Keys that only the helper understands, as members of its settings (udpd(8)).
@@ -179,7 +179,7 @@ bool check_target(Draft& draft, std::string_view target, const Place& place) {
   return ok.has_value();
 }
 
-void add_redirect(Draft& draft, Redirect redirect, const Place& place) {
+void add_redirect(Draft& draft, Redirect redirect, const Place& place, const Place& to) {
   if (redirect.by_uri) {
     if (const auto ok = check_uri_pattern(redirect.from); !ok)
       return draft.report.error(place, ok.error().text);
@@ -188,7 +188,7 @@ void add_redirect(Draft& draft, Redirect redirect, const Place& place) {
   } else if (const auto ok = ipc::check_service_name(redirect.from); !ok) {
     return draft.report.error(place, ok.error().text + "; a redirect is from one exact name");
   }
-  if (!check_target(draft, redirect.to, place)) return;
+  if (!check_target(draft, redirect.to, to)) return;
   const auto again = std::ranges::find_if(draft.config.redirects, [&](const auto& r) {
     return r.by_uri == redirect.by_uri && r.from == redirect.from;
   });

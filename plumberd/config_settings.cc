@@ -117,7 +117,7 @@ void add_argument(Draft& draft, const Arguments::Item& item, const Place& place)
   if (item.kind == listen) return add_listen(draft, {.uri = words[0]}, place);
   if (item.kind == route) return add_route(draft, words[0], {.targets = {words[1]}}, place);
   const bool by_uri = words[0].find("://") != std::string::npos;
-  add_redirect(draft, {.from = words[0], .to = words[1], .by_uri = by_uri}, place);
+  add_redirect(draft, {.from = words[0], .to = words[1], .by_uri = by_uri}, place, place);
 }
 }  // namespace
 

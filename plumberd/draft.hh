@@ -45,7 +45,7 @@ void read_rules(Draft& draft, const Document& document, Fields& root);
 /// A name or URI that something leads to: checked with `{service}` filled in. Secrets are refused in
 /// arguments, which everybody on the machine can read.
 bool check_target(Draft& draft, std::string_view target, const Place& place);
-void add_redirect(Draft& draft, Redirect redirect, const Place& place);
+void add_redirect(Draft& draft, Redirect redirect, const Place& place, const Place& to);
 void add_route(Draft& draft, const std::string& name, Route route, const Place& place);
 void add_listen(Draft& draft, Listen listen, const Place& place);
 void read_routing(Draft& draft, const Document& document, Fields& root);

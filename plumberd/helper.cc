@@ -59,9 +59,11 @@ bool is_path(std::string_view word) {
 }
 
 /// `result`: the members fd, path and labels of a message; `ktls`: whether that path may be taken.
-ipc::Result<Dialled> dialled(ipc::Channel::Incoming& incoming, ipc::JsonView result, bool ktls) {
+ipc::Result<Dialled> dialled(ipc::Channel::Incoming& incoming, ipc::JsonView result, const HelperSpec& spec,
+                             bool ktls) {
   auto fd = TRY(incoming.take_fd(result["fd"]));
   const auto socket = TRY(inspect_socket(fd.borrow()));
+  if (!spec.exec.empty()) forget_timeouts(fd.borrow());  // our own leave none
   Dialled done{.fd = std::move(fd),
                .socket = socket,
                .path = std::string(result["path"].string_or("direct")),
@@ -173,7 +175,7 @@ void Helper::finish_dial(std::uint64_t id, ipc::Result<ipc::Channel::Incoming> a
     return done(ipc::fail(ipc::Word::internal,
                           "the helper " + spec_.name + " went away while it dialled; try again"));
   if (!answer) return done(std::unexpected(about_helper(std::move(answer).error(), spec_.name)));
-  auto result = dialled(*answer, answer->message.result, found.mapped().order.ktls);
+  auto result = dialled(*answer, answer->message.result, spec_, found.mapped().order.ktls);
   if (!result)
     return done(ipc::fail(ipc::Word::internal,
                           "the helper " + spec_.name + " answered a dial wrongly: " + result.error().text));
@@ -272,7 +274,7 @@ void Helper::on_notification(ipc::Channel::Incoming incoming) {
   if (method == "relayed") return count_relayed(params);
   if (method == "void") return hooks_.on_void(std::string(params["token"].string_or("")));
   if (method != "deliver") return;
-  auto connection = dialled(incoming, params, true);
+  auto connection = dialled(incoming, params, spec_, true);
   if (!connection) return log_.warn(spec_.name + ": deliver: " + connection.error().text);
   hooks_.on_deliver({.token = std::string(params["token"].string_or("")),
                      .fd = std::move(connection->fd),

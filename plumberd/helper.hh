@@ -193,6 +193,9 @@ class Helper {
 std::string find_program(const std::string& name);
 /// BAD_REQUEST for what is no connected stream, datagram or seqpacket socket, INET or UNIX.
 ipc::Result<PeerSocket> inspect_socket(int fd);
+/// Takes off SO_RCVTIMEO and SO_SNDTIMEO, which a helper may have used for itself and which would make its
+/// new owner's calls fail (socket(7)).
+void forget_timeouts(int fd);
 /// What is promised for tcp, tls, dtls and udp only (other helpers may lead through a proxy): a socket of the
 /// scheme's type which, if it is an internet socket, leads to one of `addresses`, at `port` (0: any). A UNIX
 /// socket is the near end of the helper's own relay.

@@ -29,6 +29,12 @@ ipc::Result<PeerSocket> inspect_socket(int fd) {
   return socket;
 }
 
+void forget_timeouts(int fd) {
+  const timeval never{};
+  for (const int option : {SO_RCVTIMEO, SO_SNDTIMEO})
+    ::setsockopt(fd, SOL_SOCKET, option, &never, sizeof never);
+}
+
 ipc::Result<> check_peer(std::string_view scheme, const PeerSocket& socket,
                          std::span<const std::string> addresses, std::uint16_t port) {
   if (!is_stream_scheme(scheme) && !is_datagram_scheme(scheme)) return {};

@@ -70,6 +70,19 @@ Test(lying_helper, about_a_descriptor_is_named_to_the_client_and_leaves_nothing_
   cr_assert(kit::eventually([&] { return kit::open_fds(host.router().pid()) <= before; }));
 }
 
+Test(lying_helper, that_left_its_timeouts_on_a_socket_does_not_pass_them_on) {
+  Host host{{}, liar()};
+  auto client = host.door();
+  await_truth(client);
+  const auto fd = tell(client, "careless").take_fd();
+  for (const int option : {SO_RCVTIMEO, SO_SNDTIMEO}) {
+    timeval left{.tv_sec = 1, .tv_usec = 0};
+    socklen_t size = sizeof left;
+    cr_assert_eq(::getsockopt(fd.borrow(), SOL_SOCKET, option, &left, &size), 0);
+    cr_assert(left.tv_sec == 0 && left.tv_usec == 0);
+  }
+}
+
 Test(lying_helper, about_a_message_is_named_to_the_client_and_leaves_nothing_behind) {
   Host host{{}, liar()};
   auto client = host.door();

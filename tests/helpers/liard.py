@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import sys
 import tempfile
 
@@ -48,6 +49,15 @@ class Liar:
     # --- the truth, for comparison
     def nothing(self, ident, _):
         ours, theirs = connected_pair()
+        ours.sendall(b"honest\n")
+        self.answer_with(ident, HONEST, theirs)
+        ours.close()
+
+    def careless(self, ident, _):
+        """The truth, on a socket with the helper's own timeouts left on."""
+        ours, theirs = connected_pair()
+        for option in socket.SO_RCVTIMEO, socket.SO_SNDTIMEO:
+            theirs.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", 3, 0))
         ours.sendall(b"honest\n")
         self.answer_with(ident, HONEST, theirs)
         ours.close()

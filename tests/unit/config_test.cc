@@ -285,6 +285,9 @@ Test(config, bad_values_are_refused_with_a_remedy) {
   refused("[[redirect]]\nfrom = 'tls://a:b@h/*'\nto = 'x'\n[[redirect]]\nfrom='tcp://h/*'",
           {"holds a secret", "needs both from and to"});
   refused("[[redirect]]\nfrom = 'tsl://h/*'\nto = 'x'", {"unknown scheme \"tsl\"; did you mean \"tls\"?"});
+  refused("[[redirect]]\nfrom = 'tls://h/*'\nto = 'tsl://h/x'",
+          {"p.toml:3:6: error: unknown scheme \"tsl\""});
+  refused("[redirects]\na = 'tsl://h/x'", {"p.toml:2:5: error: unknown scheme \"tsl\""});
   refused("pinned = ['a', '..']", {"p.toml:1:16"});
   refused("[admin]\nusers = ['no-such-user']", {"p.toml:2:10"});
 }

@@ -77,7 +77,7 @@ Test(fd, a_strangers_socket_closes_without_waiting_for_what_lies_unread_in_it) {
     if (type == SOCK_SEQPACKET) cr_assert_eq(::send(theirs.borrow(), "", 0, 0), 0);  // an end it is not
     for (const std::size_t count : {std::size_t{1}, std::size_t{2}, most})
       send_trouble(theirs, std::string(20'000, 'x'), count);
-    StrangerFd{std::move(ours), type};
+    const StrangerFd closed{std::move(ours), type};
   }
   cr_assert(!soon.passed());
 }
@@ -85,7 +85,7 @@ Test(fd, a_strangers_socket_closes_without_waiting_for_what_lies_unread_in_it) {
 Test(fd, a_strangers_socket_that_closes_with_unread_bytes_is_a_reset_for_it) {
   auto [ours, theirs] = pair(SOCK_STREAM);
   kit::send_all(theirs.borrow(), "unread");
-  StrangerFd{std::move(ours), SOCK_STREAM};
+  { const StrangerFd closed{std::move(ours), SOCK_STREAM}; }
   char byte = 0;
   cr_assert(::recv(theirs.borrow(), &byte, 1, 0) < 0 && errno == ECONNRESET);
 }
