@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <cerrno>
 
 #include "ipc/json.hh"
 
@@ -25,17 +24,14 @@ std::string formatted(const std::tm& time, const char* format) {
   std::array<char, 32> text;
   return {text.data(), std::strftime(text.data(), text.size(), format, &time)};
 }
-
-/// Whoever reads the log may be gone; the router goes on.
-void write_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const auto written = ::write(fd, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return;
-    text.remove_prefix(static_cast<std::size_t>(written));
-  }
-}
 }  // namespace
+
+Log::Log(LogLevel level, LogFormat format)
+    : level_{level},
+      format_{format},
+      sink_{STDERR_FILENO, [this](std::uint64_t lost) {
+              error(std::to_string(lost) + " lines of the log were lost: whoever reads it does not keep up");
+            }} {}
 
 void Log::say(LogLevel level, std::string_view text) {
   if (!shows(level)) return;
@@ -52,7 +48,7 @@ void Log::line(LogLevel level, std::string_view text, bool always) {
   if (format_ == LogFormat::text) add_time();
   if (format_ == LogFormat::journal) buffer_ += journal_prefix(level);
   add_text(level, text);
-  write_all(STDERR_FILENO, buffer_);
+  sink_.write(buffer_);
 }
 
 /// For the journal each line of it has its priority.

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "ipc/error.hh"
+#include "plumberd/log_sink.hh"
 
 namespace plumberd {
 
@@ -14,7 +15,10 @@ enum class LogFormat : std::uint8_t { text, json, journal };
 
 class Log {
  public:
-  Log(LogLevel level, LogFormat format) : level_{level}, format_{format} {}
+  Log(LogLevel level, LogFormat format);
+  /// From now on no line waits for a later one to leave, until `detach`.
+  void attach(ipc::Loop& loop) { sink_.attach(loop); }
+  void detach() { sink_.detach(); }
   void debug(std::string_view text) { say(LogLevel::debug, text); }
   void info(std::string_view text) { say(LogLevel::info, text); }
   void warn(std::string_view text) { say(LogLevel::warn, text); }
@@ -30,6 +34,7 @@ class Log {
   void add_text(LogLevel level, std::string_view text);
   LogLevel level_;
   LogFormat format_;
+  LogSink sink_;
   std::string buffer_;  ///< what is written next; kept for its memory
   std::time_t second_ = -1;
   std::string date_, zone_;  ///< of `second_`, in local time

@@ -57,8 +57,9 @@ ipc::Result<std::unique_ptr<Doors>> open_doors(Router& router, Reloader& reloade
 }
 
 int run(const Options& options, std::shared_ptr<Config> config) {
-  ipc::Loop loop;
   Log log{options.log_level, options.log_format};
+  ipc::Loop loop;
+  log.attach(loop);
   auto rundir = RunDir::take(find_rundir(options.rundir));
   if (!rundir) return complain(rundir.error().text);
   Router router{loop, log, std::move(*rundir), options.arguments, config};
@@ -85,6 +86,7 @@ int run(const Options& options, std::shared_ptr<Config> config) {
     for (const auto* name : {"plumberd", "network", "ipc", "plumberd.metrics"}) router.rundir.remove(name);
   doors.reset();
   router.helpers.release_all();
+  log.detach();  // it outlives the loop
   return status;
 }
 }  // namespace
