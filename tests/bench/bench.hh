@@ -102,6 +102,17 @@ struct Order {
   std::uint64_t total = 0;  ///< bytes in all
 };
 
+/// What travels from the bare broker to its helper: whose request it is, then its text. The answer is the
+/// first half, with the socket.
+struct Job {
+  int client = -1;
+  char text[256] = {};
+};
+/// Where a helper that is a program of its own finds its end of the channel.
+constexpr int job_channel = 3;
+/// One datagram and, unless negative, one descriptor.
+void send_fd(int socket, const void* bytes, std::size_t size, int fd);
+
 // The kit's subcommands; `words` are their arguments.
 int far_main(const std::vector<std::string>& words);
 int floor_main(const std::vector<std::string>& words);

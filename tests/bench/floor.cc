@@ -3,13 +3,15 @@
 // names, deadlines, limits or log, and no answer but success: whatever a real router does comes on top of
 // this.
 //
-//   bench floor PATH [--options 1 | --duties 1] [--spares N]
+//   bench floor PATH [--options 1 | --duties 1] [--spares N] [--helper COMMAND]
 //
 // Clients send "127.0.0.1:PORT" to the SOCK_SEQPACKET socket PATH. With `options` the helper sets those of a
 // handed-over socket. With `duties` both make, beyond that, every system call without which plumberd could
 // not do what it promises: a connect that blocks nobody else, the label of the local end, a check of what the
-// helper sent, an event line. With `spares` the broker gives away connections that it has made beforehand.
+// helper sent, an event line. `helper` is a command for the shell that takes the helper's place: descriptor 3
+// is its end of the channel. With `spares` the broker gives away connections that it has made beforehand.
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -30,29 +32,6 @@
 
 namespace bench {
 namespace {
-
-/// What travels between broker and helper: whose request it is, then its text.
-struct Job {
-  int client = -1;
-  char text[256] = {};
-};
-
-/// One datagram and, unless negative, one descriptor.
-void send_fd(int socket, const void* bytes, std::size_t size, int fd) {
-  iovec part{.iov_base = const_cast<void*>(bytes), .iov_len = size};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  auto* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof fd);
-  std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
-  must(::sendmsg(socket, &message, MSG_NOSIGNAL), "sendmsg");
-}
 
 ipc::Fd receive_fd(int socket, Job& job) {
   iovec part{.iov_base = &job, .iov_len = sizeof job};
@@ -154,6 +133,14 @@ void wait_for(int epoll) {
   }
 }
 
+[[noreturn]] void become(const std::string& command, ipc::Fd channel) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (channel.borrow() != job_channel) must(::dup2(channel.borrow(), job_channel), "dup2");
+  ::fcntl(job_channel, F_SETFD, 0);
+  ::execl("/bin/sh", "sh", "-c", ("exec " + command).c_str(), nullptr);
+  die(command);
+}
+
 class Broker {
  public:
   Broker(ipc::Fd listener, ipc::Fd helper, const Work& work)
@@ -247,6 +234,7 @@ int floor_main(const std::vector<std::string>& words) {
   ipc::Fd theirs{pair[1]};
   if (must(::fork(), "fork") == 0) {
     ours = {};
+    if (const auto command = arguments.text("helper"); !command.empty()) become(command, std::move(theirs));
     run_helper(theirs.borrow(), work);
   }
   theirs = {};

@@ -119,6 +119,8 @@ def outward(stage, *far_options):
     to_end = "--port", port, "--ca", ca
     bare, _ = floor(stage, "--unix", front, *to_end)
     keeper, _ = floor(stage, "--unix", resuming, *to_end, "--resume", 1)
+    helper = " ".join(str(word) for word in (program(stage), "floor", *to_end, "--resume", 1))
+    broker, bare_door = stage.floor("broker.sock", "--helper", helper)
     router, door = stage.router("router", f"""
 [routes]
 full = {{ target = "tls://127.0.0.1:{port}", profile = "full" }}
@@ -134,6 +136,7 @@ ca = "{ca}"
         "direct, resumed": (program(stage), [port, "--ca", ca, "--resume", 1], []),
         "floor": (stage.kit, ["unix", front], [bare]),
         "floor, resumed": (stage.kit, ["unix", resuming], [keeper]),
+        "bare broker, resumed": (stage.kit, ["kept", bare_door, "resume"], [broker]),
         "plumberd (tlsd)": (stage.kit, ["kept", door, request(service="full")], [router]),
         "plumberd, session cache": (stage.kit, ["kept", door, request(service="cached")], [router]),
     }
@@ -192,7 +195,7 @@ def relay_table(stage, report, title, end_of, ways, directions):
 
 def bench_relay_out(stage, report):
     (end, _), ways = outward(stage)
-    for name in "direct, resumed", "floor, resumed", "plumberd, session cache":
+    for name in "direct, resumed", "floor, resumed", "bare broker, resumed", "plumberd, session cache":
         del ways[name]
     relay_table(stage, report, "dialled", lambda name: end, ways, [("up", "plain→TLS"), ("down", "TLS→plain")])
 

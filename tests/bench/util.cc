@@ -121,6 +121,22 @@ ipc::Fd connect_udp(const std::string& port, std::uint32_t address = INADDR_LOOP
   return socket;
 }
 
+void send_fd(int socket, const void* bytes, std::size_t size, int fd) {
+  iovec part{.iov_base = const_cast<void*>(bytes), .iov_len = size};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  auto* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof fd);
+  std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+  must(::sendmsg(socket, &message, MSG_NOSIGNAL), "sendmsg");
+}
+
 Way way_from(const std::vector<std::string>& words) {
   if (words.size() < 2) die("usage: tcp PORT | unix PATH | session PATH REQUEST | kept PATH REQUEST");
   Way way{.kind = Way::Kind::tcp, .address = words[1], .request = words.size() > 2 ? words[2] : ""};

@@ -3,7 +3,9 @@
 //
 //   tls-bench floor --unix PATH --port PORT --ca FILE     UNIX clients to a TLS server (what a dial is); with
 //                                                         --resume 1 each resumes the newest session
-//   tls-bench floor --unix PATH --pem FILE                TLS clients to a UNIX service (what a listener is);
+//   tls-bench floor --port PORT --ca FILE                  the same as helper of the bare broker (bench
+//   floor) tls-bench floor --unix PATH --pem FILE                TLS clients to a UNIX service (what a
+//   listener is);
 //                                                         prints its port
 #include <fcntl.h>
 #include <openssl/err.h>
@@ -34,6 +36,7 @@ struct Flow {
   Half to_plain, to_cipher;
   std::uint32_t plain_events = 0, cipher_events = 0;
   bool shaken = false;
+  int client = -1;  ///< whom the broker asked for
 };
 
 /// epoll hands back which descriptor of which flow it was: the flow's address, odd for the TLS side.
@@ -54,7 +57,9 @@ class Floor {
     SSL_CTX_set_ciphersuites(context_.get(), "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384");
     SSL_CTX_set_options(context_.get(), SSL_OP_CIPHER_SERVER_PREFERENCE);
     std::uint16_t port = 0;
-    listener_ = dials_ ? listen_unix(path_, SOCK_STREAM) : listen_tcp(&port, false);
+    is_helper_ = path_.empty();
+    if (is_helper_) listener_ = ipc::Fd{job_channel};
+    if (!is_helper_) listener_ = dials_ ? listen_unix(path_, SOCK_STREAM) : listen_tcp(&port, false);
     watch(listener_.borrow(), EPOLLIN, nullptr, EPOLL_CTL_ADD);
     std::printf("%u\n", port);
     std::fflush(stdout);
@@ -76,10 +81,10 @@ class Floor {
   }
 
   void serve(const epoll_event& event) {
-    if (event.data.ptr == nullptr) return accept_one();
+    if (event.data.ptr == nullptr) return is_helper_ ? take_job() : accept_one();
     auto address = reinterpret_cast<std::uintptr_t>(event.data.ptr);
     auto* flow = reinterpret_cast<Flow*>(address & ~std::uintptr_t{1});
-    if (flow->plain) step(*flow);
+    if (flow->cipher) step(*flow);
   }
 
   void accept_one() {
@@ -91,12 +96,33 @@ class Floor {
     ::fcntl(out.borrow(), F_SETFL, O_NONBLOCK);
     auto* flow = new Flow{};
     flow->plain = std::move(dials_ ? in : out);
-    flow->cipher = std::move(dials_ ? out : in);
+    begin(flow, std::move(dials_ ? out : in));
+  }
+
+  void take_job() {
+    Job job;
+    if (::recv(listener_.borrow(), &job, sizeof job, 0) <= 0) std::exit(0);
+    auto out = Dialler{{.kind = Way::Kind::tcp, .address = port_, .request = {}}}.dial();
+    ::fcntl(out.borrow(), F_SETFL, O_NONBLOCK);
+    auto* flow = new Flow{};
+    flow->client = job.client;
+    begin(flow, std::move(out));
+  }
+
+  void begin(Flow* flow, ipc::Fd cipher) {
+    flow->cipher = std::move(cipher);
     flow->ssl = on_socket(context_.get(), flow->cipher.borrow(), dials_);
     if (kept_.session) SSL_set_session(flow->ssl.get(), kept_.session.get());
-    watch(flow->plain.borrow(), 0, tag(flow, false), EPOLL_CTL_ADD);
-    watch(flow->cipher.borrow(), 0, tag(flow, true), EPOLL_CTL_ADD);
     step(*flow);
+  }
+
+  void hand_out(Flow& flow) {
+    int pair[2];
+    must(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), "socketpair");
+    flow.plain = ipc::Fd{pair[0]};
+    ::fcntl(flow.plain.borrow(), F_SETFL, O_NONBLOCK);
+    const ipc::Fd theirs{pair[1]};
+    send_fd(listener_.borrow(), &flow.client, sizeof flow.client, theirs.borrow());
   }
 
   /// Carries what it can both ways, then asks epoll for what is missing.
@@ -108,6 +134,7 @@ class Floor {
         flow.shaken = true;
         SSL_set_read_ahead(flow.ssl.get(), 1);
         SSL_set_default_read_buffer_len(flow.ssl.get(), room);
+        if (is_helper_) hand_out(flow);
       } else if (!wants(flow, done, cipher))
         return drop(flow);
     }
@@ -116,10 +143,15 @@ class Floor {
       encrypt(flow, plain, cipher);
       if (flow.to_plain.ended && flow.to_cipher.ended) return drop(flow);
     }
-    if (plain != flow.plain_events)
-      watch(flow.plain.borrow(), flow.plain_events = plain, tag(&flow, false), EPOLL_CTL_MOD);
-    if (cipher != flow.cipher_events)
-      watch(flow.cipher.borrow(), flow.cipher_events = cipher, tag(&flow, true), EPOLL_CTL_MOD);
+    wait_for(flow.plain.borrow(), flow.plain_events, plain, tag(&flow, false));
+    wait_for(flow.cipher.borrow(), flow.cipher_events, cipher, tag(&flow, true));
+  }
+
+  /// A hang-up is reported of whatever is in the set, again and again: what nothing is wanted of is not.
+  void wait_for(int fd, std::uint32_t& now, std::uint32_t wanted, void* data) {
+    if (now == wanted) return;
+    watch(fd, wanted, data, wanted == 0 ? EPOLL_CTL_DEL : now == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD);
+    now = wanted;
   }
 
   static bool wants(const Flow& flow, int returned, std::uint32_t& events) {
@@ -199,6 +231,7 @@ class Floor {
 
   std::string path_, port_;
   bool dials_;
+  bool is_helper_ = false;
   Kept kept_;
   Context context_;
   ipc::Fd epoll_, listener_;
