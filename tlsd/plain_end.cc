@@ -15,7 +15,8 @@ namespace {
 using ipc::Io;
 using ipc::Transfer;
 
-constexpr std::size_t largest_message = 4096;  // cheaper to copy twice than to ask for its size
+// Cheaper to copy twice than to ask for its size; in a stream it is cheaper to ask, and more may have come.
+constexpr std::size_t largest_message = 4096;
 
 /// At most one byte that nobody wants, and then `buffer`.
 ssize_t receive(int socket, std::size_t carried, std::span<char> buffer, int flags, bool* had_fds) {
@@ -61,8 +62,8 @@ void PlainEnd::note(int events) {
 
 Transfer PlainEnd::read(std::span<char> buffer) {
   eat_but(1);
-  auto got = is_bulk_ ? take_queued(buffer) : take_message(buffer);
-  is_bulk_ = got.size >= largest_message;
+  auto got = was_answered_ ? take_message(buffer) : take_queued(buffer);
+  was_answered_ = was_answered_ && got.size == 0;
   got.drained = got.drained && !ended_;
   holds_more_ = got.io == Io::done && !got.drained;
   if (got.io == Io::again && ended_) got.io = Io::closed;
@@ -108,6 +109,7 @@ Transfer PlainEnd::write(std::string_view bytes) {
   if (count < 0)
     return errno == EAGAIN ? Transfer{.io = Io::again} : Transfer{.io = Io::closed, .broken = true};
   eat_but(1);
+  was_answered_ = true;
   return {.size = static_cast<std::size_t>(count)};
 }
 

@@ -40,9 +40,9 @@ class PlainEnd final : public ipc::Stream {
   void eat_but(std::size_t left);
 
   ipc::StrangerFd socket_;
-  std::size_t carried_ = 1;  ///< bytes at the head of the queue that were carried already
-  bool ended_ = false;       ///< what is queued now is the last
-  bool is_bulk_ = false;     ///< the last read brought more than a message
+  std::size_t carried_ = 1;   ///< bytes at the head of the queue that were carried already
+  bool ended_ = false;        ///< what is queued now is the last
+  bool was_answered_ = true;  ///< what was read last: messages go to and fro
   bool holds_more_ = false;
   bool abrupt_ = false;
 };

@@ -138,6 +138,7 @@ ipc::Transfer Session::read(std::span<char> buffer) {
     total += size;
     drained = is_drained(io, total);
   }
+  was_answered_ = was_answered_ && total == 0;
   credit_ = std::clamp(2 * total, least_credit, most_credit);
   // The end is told by the next call.
   holds_more_ = io == Io::closed ? total > 0 : io == Io::done && SSL_has_pending(ssl_.get()) == 1;
@@ -149,10 +150,10 @@ ipc::Transfer Session::read(std::span<char> buffer) {
   return {.io = io, .broken = io == Io::closed && broken_};
 }
 
-/// Whether a message was read whole and nothing is behind it. Where more than that comes there is mostly more
-/// by the time it has been passed on: asking again is then cheaper than a turn of the loop.
+/// Whether a message was read whole and nothing is behind it. Where nobody answers, more will be there by the
+/// time it has been passed on: asking again is then cheaper than a turn of the loop.
 bool Session::is_drained(Io io, std::size_t total) const {
-  if (total == 0 || total >= record) return false;
+  if (!was_answered_ || total == 0 || total >= record) return false;
   return io == Io::again || (io == Io::done && ran_dry(ssl_.get()) && SSL_has_pending(ssl_.get()) == 0);
 }
 
@@ -167,6 +168,7 @@ ipc::Transfer Session::write(std::string_view bytes) {
     const auto io =
         outcome(SSL_write_ex(ssl_.get(), bytes.data() + total, bytes.size() - total, &size), write_wants_);
     total += size;
+    was_answered_ = was_answered_ || size > 0;
     if (io == Io::done) continue;
     if (total > 0) return {.size = total};
     if (io == Io::closed) note_fault();

@@ -52,6 +52,7 @@ class Session final : public ipc::Stream {
   int write_wants_ = 0;
   std::size_t credit_;  ///< how many bytes of ciphertext the next `read` may take
   bool holds_more_ = false;
+  bool was_answered_ = true;  ///< what was read last: messages go to and fro
   bool broken_ = false;
   bool finished_ = false;
   std::unique_ptr<ipc::Error> fault_;  // few have one, and thousands lie idle
