@@ -40,7 +40,7 @@ void LogSink::detach() {
 void LogSink::write(std::string_view line) {
   if (!kept_.empty() && !poll_) flush();
   const auto taken = kept_.empty() ? put(line) : 0;
-  if (taken == line.size()) return;
+  if (taken == line.size()) return tell();
   if (kept_.size() + line.size() > most_kept) {
     ++lost_;
     return;
@@ -49,16 +49,22 @@ void LogSink::write(std::string_view line) {
   watch();
 }
 
+/// Writes a line itself: the last thing of every call.
+void LogSink::tell() {
+  if (kept_.empty() && lost_ > 0) told_(std::exchange(lost_, 0));
+}
+
 void LogSink::watch() {
   if (loop_ == nullptr || poll_) return;
-  poll_ = ipc::Poll{*loop_, fd_, UV_WRITABLE, [this](int) { flush(); }};
+  poll_ = ipc::Poll{*loop_, fd_, UV_WRITABLE, [this](int) {
+                      flush();
+                      tell();
+                    }};
 }
 
 void LogSink::flush() {
   kept_.erase(0, put(kept_));
-  if (!kept_.empty()) return;
-  poll_.stop();
-  if (lost_ > 0) told_(std::exchange(lost_, 0));
+  if (kept_.empty()) poll_.stop();
 }
 
 /// How much was taken; all of it, where nobody is there to read it: the router goes on.

@@ -31,6 +31,7 @@ class LogSink {
   ssize_t put_some(std::string_view text) const;
   bool is_writable(int timeout_ms) const;
   void flush();
+  void tell();
   void watch();
 
   int fd_;
