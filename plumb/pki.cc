@@ -153,7 +153,7 @@ Result<> Authority::save(const std::string& directory) {
   directory_ = directory;
   TRY(write_key(directory + "/ca.key", key_.get()));
   TRY(write_certificate(directory + "/ca.pem", certificate_.get()));
-  List empty{X509_CRL_new()};
+  Crl empty{X509_CRL_new()};
   X509_CRL_set_version(empty.get(), X509_CRL_VERSION_2);
   X509_CRL_set_issuer_name(empty.get(), X509_get_subject_name(certificate_.get()));
   return write_list(std::move(empty));
@@ -202,16 +202,16 @@ bool Authority::has_issued(const std::string& certificate_file) const {
   return certificate && X509_check_issued(certificate_.get(), certificate->get()) == X509_V_OK;
 }
 
-Result<List> Authority::read_list() const {
+Result<Crl> Authority::read_list() const {
   const auto path = directory_ + "/ca.crl";
   const auto bio = TRY(open(path));
-  List list{PEM_read_bio_X509_CRL(bio.get(), nullptr, nullptr, nullptr)};
+  Crl list{PEM_read_bio_X509_CRL(bio.get(), nullptr, nullptr, nullptr)};
   if (!list) return broken(path + " holds no revocation list");
   return list;
 }
 
 /// Dated and signed anew.
-Result<> Authority::write_list(List list) {
+Result<> Authority::write_list(Crl list) {
   const Time now{X509_gmtime_adj(nullptr, -backdated)}, next{X509_gmtime_adj(nullptr, a_day * list_days)};
   X509_CRL_set1_lastUpdate(list.get(), now.get());
   X509_CRL_set1_nextUpdate(list.get(), next.get());

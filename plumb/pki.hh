@@ -19,7 +19,7 @@ struct Release {
 };
 using Key = std::unique_ptr<EVP_PKEY, Release<EVP_PKEY_free>>;
 using Certificate = std::unique_ptr<X509, Release<X509_free>>;
-using List = std::unique_ptr<X509_CRL, Release<X509_CRL_free>>;
+using Crl = std::unique_ptr<X509_CRL, Release<X509_CRL_free>>;
 
 /// What a certificate is for.
 struct Order {
@@ -48,8 +48,8 @@ class Authority {
 
  private:
   Authority(std::string directory, Key key, Certificate certificate);
-  ipc::Result<List> read_list() const;
-  ipc::Result<> write_list(List list);
+  ipc::Result<Crl> read_list() const;
+  ipc::Result<> write_list(Crl list);
   std::string directory_;
   Key key_;
   Certificate certificate_;

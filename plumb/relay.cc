@@ -113,11 +113,7 @@ bool start_apart(Run run) {
 }
 }  // namespace
 
-bool is_datagram(int socket) {
-  int type = 0;
-  socklen_t size = sizeof type;
-  return ::getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_DGRAM;
-}
+bool is_datagram(int socket) { return ipc::type_of(socket) == SOCK_DGRAM; }
 
 ipc::Fd behind_relay(ipc::Fd socket, const std::vector<std::string>& first, std::chrono::milliseconds idle) {
   int raw[2];

@@ -3,20 +3,39 @@
 
 #include <algorithm>
 
+#include "ipc/json.hh"
 #include "plumberd/draft.hh"
 #include "plumberd/hidden.hh"
 #include "plumberd/nearest.hh"
+#include "plumberd/rule_table.hh"
 #include "plumberd/supposed.hh"
 
 namespace plumberd {
 namespace {
+/// Pins without a certificate to hold them against. They may be meant for the profile's routes: no error.
+bool has_idle_pins(const std::string& profile) {
+  const auto json = ipc::JsonDocument::parse(profile);
+  const auto keys = json ? json->root() : ipc::JsonView{};
+  const auto asks = keys["client_auth"].string_or(keys["client_ca"].exists() ? "require" : "none");
+  return keys["pins"].size() > 0 && asks == "none";
+}
+
+void check_profile(Draft& draft, const Draft::Reference& used, const std::vector<std::string_view>& known) {
+  const auto found = draft.config.profiles.find(used.profile);
+  const auto shown = "[tls." + ipc::printable(used.profile, 64) + "]";
+  if (found == draft.config.profiles.end())
+    draft.report.error(
+        used.place, "there is no " + shown + (known.empty() ? "; add it" : remedy_for(used.profile, known)));
+  else if (used.of_listener && has_idle_pins(found->second))
+    draft.report.warning(used.place, "the pins of " + shown +
+                                         " keep nobody out here, where no certificate is asked for; add "
+                                         "client_ca, or give this listener a profile without pins");
+}
+
 void check_profiles(Draft& draft) {
   std::vector<std::string_view> known;
   for (const auto& [name, json] : draft.config.profiles) known.push_back(name);
-  for (const auto& [profile, place] : draft.profiles_used)
-    if (!draft.config.profiles.contains(profile))
-      draft.report.error(place, "there is no [tls." + ipc::printable(profile, 64) + "]" +
-                                    (known.empty() ? "; add it" : remedy_for(profile, known)));
+  for (const auto& used : draft.profiles_used) check_profile(draft, used, known);
 }
 
 void check_hidden(Draft& draft) {
@@ -80,7 +99,10 @@ void finish(Draft& draft) {
 const Rule* rule_without_exe(const Config& config) {
   if (may_read_others_exe()) return nullptr;
   const auto rules = config.rules->rules();
-  const auto judges_exe = [](const Rule& rule) { return rule.text().find("exe:") != std::string_view::npos; };
+  const auto is_exe = [](const CompactSelector& selector) { return selector.kind == Selector::Kind::exe; };
+  const auto judges_exe = [&](const Rule& rule) {
+    return std::ranges::any_of(config.rules->table().selectors(rule), is_exe);
+  };
   const auto first = std::ranges::find_if(rules, judges_exe);
   return first == rules.end() ? nullptr : &*first;
 }

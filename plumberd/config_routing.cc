@@ -109,8 +109,18 @@ void refuse_udp_keys(Fields& fields, std::initializer_list<std::string_view> key
       fields.wrong(*node, quoted(key) + " is for udp:// only; remove it");
 }
 
-bool can_be_kept_warm(const std::string& target) {
-  return target.starts_with("tcp://") || target.starts_with("tls://");
+/// What cannot be kept warm gets no spares, which is no error.
+void check_warm(Draft& draft, Fields& fields, const Route& route, const std::string& name) {
+  const auto* warm = fields.take("warm");
+  if (warm == nullptr || route.warm == 0 || route.targets.empty()) return;
+  const auto& target = route.targets.front();
+  const auto place = fields.place(*warm);
+  if (!target.starts_with("tcp://") && !target.starts_with("tls://"))
+    draft.report.warning(place,
+                         "only tcp:// and tls:// can be kept warm, and of a list its first; remove it");
+  else if (name.starts_with('*') && target.find("{service}") != target.npos)
+    draft.report.warning(place,
+                         "a target with {service} can be kept warm for one name only; give that a route");
 }
 
 Route route_from(Draft& draft, const Document& document, const Node& node, const std::string& name) {
@@ -129,10 +139,7 @@ Route route_from(Draft& draft, const Document& document, const Node& node, const
   own.boolean("fragment");
   route.settings = own.members();
   fields.finish();
-  const auto* warm = fields.take("warm");
-  if (warm != nullptr && route.warm > 0 && !route.targets.empty() && !can_be_kept_warm(route.targets[0]))
-    draft.report.warning(fields.place(*warm),
-                         "only tcp:// and tls:// can be kept warm, and of a list its first; remove it");
+  check_warm(draft, fields, route, name);
   const auto is_udp = [](const std::string& target) { return target.starts_with("udp://"); };
   if (std::ranges::none_of(route.targets, is_udp)) refuse_udp_keys(fields, {"fragment"});
   if (!route.source.empty() && !ipc::parse_address(route.source))
@@ -313,7 +320,7 @@ void read_listens(Draft& draft, const Document& document, Fields& root) {
       continue;
     }
     if (!listen.profile.empty())
-      draft.profiles_used.push_back({listen.profile, fields.place(*fields.take("profile"))});
+      draft.profiles_used.push_back({listen.profile, fields.place(*fields.take("profile")), true});
     if (!listen.uri.empty()) add_listen(draft, std::move(listen), fields.place(*uri));
   }
 }

@@ -33,6 +33,7 @@ struct Draft {
   struct Reference {
     std::string profile;
     Place place;
+    bool of_listener = false;
   };
   std::vector<Reference> profiles_used{};
   std::vector<Place> test_places{};  ///< parallel to config.tests

@@ -18,19 +18,16 @@ void explain_rules(const Config& config, const Target& target, const Judged& jud
   add_considered(decision, consider(*config.rules, question, asker.facts()));
 }
 
-/// Whether `serve` allows whoever bound the service's socket, as far as the file tells without connecting.
-bool owner_may_serve(const Router& router, const Config& config, const Target& target, Decision& decision) {
+/// Of whoever bound the service's socket, as far as the file tells without connecting.
+bool file_owner_may_serve(const Router& router, const Config& config, const Target& target,
+                          Decision& decision) {
   struct stat status {};
   if (target.kind != Target::Kind::local || router.registry.has(target.service)) return true;
   if (::lstat(router.rundir.file(target.service).c_str(), &status) != 0) return true;
   Facts facts;
   facts.uid = status.st_uid;
   facts.is_owner = status.st_uid == 0 || status.st_uid == ::geteuid();
-  Asker owner{std::move(facts)};
-  const auto verdict = owner.judge(*config.rules, {.direction = Direction::serve, .service = target.service});
-  if (verdict.kind == Verdict::Kind::allow) return true;
-  note_owner(decision, target, verdict, status.st_uid);
-  return false;
+  return owner_may_serve(config, target.service, Asker{std::move(facts)}, decision);
 }
 
 /// The first target that is allowed would be opened; where none is, the last denial is the answer.
@@ -42,7 +39,7 @@ void explain_targets(Router& router, const Config& config, const Routed& routed,
     if (judged.allowed && is_strangers_path(target, asker))
       if (const auto real = real_path(target.uri.path))
         judged.allowed = judge_end(config, target, *real, asker, decision);
-    judged.allowed = judged.allowed && owner_may_serve(router, config, target, decision);
+    judged.allowed = judged.allowed && file_owner_may_serve(router, config, target, decision);
     const auto* helper = router.helpers.current()->name_for(target.uri.scheme);
     if (target.kind == Target::Kind::uri) decision.helper = helper != nullptr ? *helper : "";
     if (judged.resolve)

@@ -43,7 +43,6 @@ class Helpers {
   void drop(const std::shared_ptr<const HelperSet>& unwanted, const Config& config);
   const std::shared_ptr<const HelperSet>& current() const { return current_; }
   void release_all();
-  ipc::Loop& loop() { return loop_; }
 
  private:
   using Pool = HelperSet::Pool;

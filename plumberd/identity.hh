@@ -19,8 +19,6 @@ class Identity {
   static ipc::Result<Identity> of_peer(int socket);
   const Facts& facts() const { return facts_; }
   uid_t uid() const { return uid_; }
-  gid_t gid() const { return gid_; }
-  pid_t pid() const { return pid_; }
   /// Root or the router's own user: its own policy is not hidden from it.
   bool is_owner() const { return facts_.is_owner; }
   /// Looks a fact up and remembers the outcome; what cannot be known is marked asked and stays empty.

@@ -79,7 +79,6 @@ RuleSet::RuleSet(RuleTable&& table, const Defaults& defaults) : defaults_{defaul
 RuleSet::~RuleSet() = default;
 
 std::span<const Rule> RuleSet::rules() const { return table_->rules(); }
-bool RuleSet::has_address_selectors(Direction direction) const { return index_->has_networks(direction); }
 
 Verdict judge(const RuleSet& rules, const Question& question, const Facts& facts) {
   const Asked asked{question, facts};

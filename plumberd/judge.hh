@@ -61,7 +61,6 @@ class Rule {
   std::string at() const;
 
  private:
-  friend class RuleSet;
   friend class RuleTable;
   const char* text_ = nullptr;         // in the set's arena
   const std::string* file_ = nullptr;  // in the set's list of files
@@ -104,8 +103,6 @@ class RuleSet {
   /// All rules in order; a rule's place in it (`&rule - rules().data()`) numbers it for counters.
   std::span<const Rule> rules() const;
   Default default_of(Direction direction) const { return defaults_[static_cast<std::size_t>(direction)]; }
-  /// Whether some rule could decide by address: then a name must be resolved before the verdict is final.
-  bool has_address_selectors(Direction direction) const;
   const RuleTable& table() const { return *table_; }
   const RuleIndex& index() const { return *index_; }
 

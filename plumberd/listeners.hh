@@ -31,7 +31,6 @@ class Listeners {
     std::string uri, actual, service;
   };
   std::vector<Entry> entries() const;
-  std::size_t size() const { return open_.size(); }
 
  private:
   struct Open : Bound {

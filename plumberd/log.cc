@@ -6,6 +6,7 @@
 #include <array>
 
 #include "ipc/json.hh"
+#include "plumberd/decision.hh"
 
 namespace plumberd {
 namespace {
@@ -38,7 +39,12 @@ void Log::say(LogLevel level, std::string_view text) {
   if (format_ != LogFormat::json)
     return line(level, std::string(name_of(level)) + ": " + std::string(text), false);
   std::string json;
-  ipc::JsonWriter{json}.object().add("level", name_of(level)).add("message", text).end();
+  ipc::JsonWriter{json}
+      .object()
+      .add("time", rfc3339(std::chrono::system_clock::now()))
+      .add("level", name_of(level))
+      .add("message", text)
+      .end();
   line(level, json, false);
 }
 

@@ -19,7 +19,6 @@ class Log {
   /// From now on no line waits for a later one to leave, until `detach`.
   void attach(ipc::Loop& loop) { sink_.attach(loop); }
   void detach() { sink_.detach(); }
-  void debug(std::string_view text) { say(LogLevel::debug, text); }
   void info(std::string_view text) { say(LogLevel::info, text); }
   void warn(std::string_view text) { say(LogLevel::warn, text); }
   void error(std::string_view text) { say(LogLevel::error, text); }

@@ -40,12 +40,6 @@ bool is_read(int socket) {
   return ::ioctl(socket, SIOCOUTQ, &unread) != 0 || unread == 0 || ipc::is_hung_up(socket);
 }
 
-bool is_unix(int fd) {
-  int domain = 0;
-  socklen_t size = sizeof domain;
-  return ::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX;
-}
-
 /// A socket whose other end is closed: the client of 0.7 takes any error for "ask the local service instead".
 ipc::Result<ipc::Fd> closed_socket() {
   auto pair = TRY(ipc::socket_pair(SOCK_STREAM));
@@ -185,7 +179,8 @@ void LookupDoor::wait_until_read(Client& client, ipc::Milliseconds pause) {
 /// What these programs may be given: a UNIX socket. Behind a socket of another kind the helper relays whole
 /// messages.
 ipc::Result<ipc::Fd> LookupDoor::local_end(Connection connection) {
-  if (connection.via == nullptr || is_unix(connection.fd.borrow())) return std::move(connection.fd);
+  if (connection.via == nullptr || ipc::domain_of(connection.fd.borrow()) == AF_UNIX)
+    return std::move(connection.fd);
   auto pair = TRY(ipc::socket_pair(SOCK_STREAM));
   TRY(ipc::set_blocking(pair.first.borrow(), true));
   connection.via->relay(std::move(connection.fd), std::move(pair.second), ipc::to_string(framing_));

@@ -23,7 +23,6 @@ class LookupDoor {
  public:
   LookupDoor(Router& router, ipc::Fd listener, ipc::Framing framing);
   ~LookupDoor();
-  std::size_t clients() const { return clients_.size(); }
 
  private:
   struct Client;

@@ -82,8 +82,7 @@ int run(const Options& options, std::shared_ptr<Config> config) {
     log.info("ready in " + router.rundir.path());
   });
   if (status == 0) loop.run();
-  if (doors)
-    for (const auto* name : {"plumberd", "network", "ipc", "plumberd.metrics"}) router.rundir.remove(name);
+  router.rundir.remove_all();
   doors.reset();
   router.helpers.release_all();
   log.detach();  // it outlives the loop

@@ -199,10 +199,7 @@ void Session::serve(const Incoming& incoming) {
       verdict.kind == Verdict::Kind::allow
           ? router_.registry.offer(service, *this, incoming.message.params["shared"].boolean_or(false))
           : std::unexpected(denial(decision, router_.config->denied_detail || identity_->is_owner()));
-  decision.failed = !outcome;
-  if (!outcome) decision.error = outcome.error();
-  router_.stats.count(decision);
-  router_.events.publish(std::move(decision));
+  router_.conclude(std::move(decision), outcome);
   if (!outcome) return refuse(incoming, std::move(outcome).error());
   if (incoming.message.params["ktls"].boolean_or(false)) takes_ktls_.insert(service);
   channel_.answer(incoming.message.id, "{}");

@@ -90,11 +90,9 @@ std::vector<std::string> judge_addresses(const Config& config, const Target& tar
 
 ipc::Result<Routed> route_of(const Config& config, const Ask& ask,
                              std::function<bool(std::string_view)> is_local) {
-  auto routed = TRY(route(config, {.service = ask.service,
-                                   .uri = ask.uri,
-                                   .networkd = ask.networkd,
-                                   .from_outside = ask.from_outside,
-                                   .is_local = std::move(is_local)}));
+  auto routed = TRY(route(
+      config,
+      {.service = ask.service, .uri = ask.uri, .networkd = ask.networkd, .is_local = std::move(is_local)}));
   if (ask.transit) std::erase_if(routed.targets, [](const auto& t) { return t.kind != Target::Kind::uri; });
   if (!routed.targets.empty()) return routed;
   return ipc::fail(ipc::Word::unknown_service, "no route leads from \"" + ask.service + "\" to another host");
@@ -114,9 +112,13 @@ bool judge_end(const Config& config, const Target& target, const RealPath& real,
   return allowed;
 }
 
-void note_owner(Decision& decision, const Target& target, const Verdict& verdict, uid_t owner) {
+bool owner_may_serve(const Config& config, std::string_view service, Asker owner, Decision& decision) {
+  const auto verdict = owner.judge(*config.rules, {.direction = Direction::serve, .service = service});
+  if (verdict.kind == Verdict::Kind::allow) return true;
   decision.direction = Direction::serve;
   record(decision, verdict);
-  decision.steps.push_back({"owner", target.service, "uid " + std::to_string(owner), decision.rule_at});
+  const auto uid = "uid " + std::to_string(owner.uid().value_or(-1));
+  decision.steps.push_back({"owner", std::string(service), uid, decision.rule_at});
+  return false;
 }
 }  // namespace plumberd

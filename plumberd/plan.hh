@@ -14,11 +14,9 @@ struct Ask {
   std::string service{};
   std::string uri{};       ///< instead of a service
   std::string networkd{};  ///< the client's IPC_NETWORKD
-  bool has_networkd = false;
   std::string framing = "bytes";
   ipc::Labels claims{};
   unsigned hops = 1;
-  bool from_outside = false;
   bool transit = false;  ///< to other hosts only: what is here was judged `in` under its own name
   bool ktls = false;     ///< the client may be given a socket of path "ktls"
 };
@@ -67,8 +65,8 @@ bool is_strangers_path(const Target& target, const Asker& asker);
 /// made, the end is judged, too. Records what it was.
 bool judge_end(const Config& config, const Target& target, const RealPath& real, Asker& asker,
                Decision& decision);
-/// Records that who offers an unguarded name may not.
-void note_owner(Decision& decision, const Target& target, const Verdict& verdict, uid_t owner);
+/// Whether whoever listens on an unguarded name may offer it (`serve`); a denial is recorded, and of whom.
+bool owner_may_serve(const Config& config, std::string_view service, Asker owner, Decision& decision);
 
 /// The question that rules are asked about a target.
 Question question_of(const Target& target);

@@ -147,12 +147,8 @@ void Request::connected(const Target& target, ipc::Result<ipc::Fd> socket) {
 /// Whoever listens on an unguarded name must be allowed to offer it (`serve`), judged before a byte is sent.
 bool Request::judge_owner(const Target& target, int socket) {
   auto owner = Identity::of_peer(socket);
-  if (!owner) return false;
-  const auto verdict =
-      judge_as(*config_->rules, {.direction = Direction::serve, .service = target.service}, *owner);
-  if (verdict.kind == Verdict::Kind::allow) return true;
-  note_owner(decision_, target, verdict, owner->uid());
-  return false;
+  return owner && owner_may_serve(*config_, target.service,
+                                  Asker{std::make_shared<Identity>(std::move(*owner))}, decision_);
 }
 
 void Request::dial(const Target& target, Judged judged) {

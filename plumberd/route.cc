@@ -17,9 +17,9 @@ std::string shown(std::string_view target) { return ipc::printable(ipc::mask_sec
 bool is_uri(std::string_view target) { return target.find("://") != target.npos; }
 
 /// One request on its way through the configuration.
-class Router {
+class Walk {
  public:
-  Router(const Config& config, const RouteQuestion& question) : config_{config}, question_{question} {}
+  Walk(const Config& config, const RouteQuestion& question) : config_{config}, question_{question} {}
 
   Result<Routed> route() {
     const auto& q = question_;
@@ -197,6 +197,6 @@ class Router {
 }  // namespace
 
 ipc::Result<Routed> route(const Config& config, const RouteQuestion& question) {
-  return Router{config, question}.route();
+  return Walk{config, question}.route();
 }
 }  // namespace plumberd

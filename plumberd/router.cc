@@ -28,10 +28,7 @@ void pass_on(Router& router, const std::string& service, ipc::StrangerFd socket)
   if (outcome) outcome = router.registry.deliver(service, socket.borrow(), labels);
   if (outcome) static_cast<void>(std::move(socket).take());  // it is the service's: it stays as it is
   decision.path = outcome ? "direct" : "";
-  decision.failed = !outcome;
-  if (!outcome) decision.error = std::move(outcome).error();
-  router.stats.count(decision);
-  router.events.publish(std::move(decision));
+  router.conclude(std::move(decision), outcome);
 }
 }  // namespace
 
@@ -44,7 +41,7 @@ Router::Router(ipc::Loop& loop_, Log& log_, RunDir rundir_, Arguments arguments_
       config{std::move(config_)},
       resolvers{loop},
       events{loop, log},
-      inbound{*this},
+      admissions{*this},
       registry{loop, rundir,
                [this](const std::string& service, ipc::StrangerFd socket) {
                  pass_on(*this, service, std::move(socket));
@@ -53,14 +50,14 @@ Router::Router(ipc::Loop& loop_, Log& log_, RunDir rundir_, Arguments arguments_
               log,
               {.on_accepted =
                    [this](Inbound request, Admissions::Answer answer) {
-                     inbound.admit(std::move(request), std::move(answer));
+                     admissions.admit(std::move(request), std::move(answer));
                    },
                .on_failed =
                    [this](Inbound connection, ipc::Error error) {
-                     inbound.note_failure(std::move(connection), std::move(error));
+                     admissions.note_failure(std::move(connection), std::move(error));
                    },
-               .on_deliver = [this](Delivery delivery) { inbound.deliver(std::move(delivery)); },
-               .on_void = [this](const std::string& token) { inbound.expire(token); },
+               .on_deliver = [this](Delivery delivery) { admissions.deliver(std::move(delivery)); },
+               .on_void = [this](const std::string& token) { admissions.expire(token); },
                .on_relayed = [this](const std::string& name, Relayed more) { stats.count(name, more); }}},
       listeners{loop},
       warm{*this} {}
@@ -71,6 +68,13 @@ bool Router::is_local(std::string_view service) const {
   struct stat status {};
   return registry.has(service) ||
          (::lstat(rundir.file(service).c_str(), &status) == 0 && S_ISSOCK(status.st_mode));
+}
+
+void Router::conclude(Decision decision, const ipc::Result<>& outcome) {
+  decision.failed = !outcome;
+  if (!outcome) decision.error = outcome.error();
+  stats.count(decision);
+  events.publish(std::move(decision));
 }
 
 void Router::install(std::shared_ptr<Config> next, std::function<void(ipc::Result<>)> done) {

@@ -4,10 +4,10 @@
 #include <memory>
 
 #include "plumberd/accounts.hh"
+#include "plumberd/admissions.hh"
 #include "plumberd/config.hh"
 #include "plumberd/events.hh"
 #include "plumberd/helpers.hh"
-#include "plumberd/inbound.hh"
 #include "plumberd/listeners.hh"
 #include "plumberd/registry.hh"
 #include "plumberd/resolver_share.hh"
@@ -27,6 +27,8 @@ struct Router {
   void install(std::shared_ptr<Config> next, std::function<void(ipc::Result<>)> done);
   /// Whether a service of this name is offered here: guarded, or a socket in the run directory.
   bool is_local(std::string_view service) const;
+  /// The end of a decision: what came of it is noted, counted, kept and logged.
+  void conclude(Decision decision, const ipc::Result<>& outcome);
 
   ipc::Loop& loop;
   Log& log;
@@ -38,7 +40,7 @@ struct Router {
   Accounts accounts;
   ResolverShare resolvers;
   Events events;
-  Admissions inbound;
+  Admissions admissions;
   Registry registry;
   Helpers helpers;
   Listeners listeners;

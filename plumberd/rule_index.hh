@@ -28,7 +28,6 @@ struct RuleIndex {
 
   /// Lists of all rules that `probe` could match, in `direction`.
   void find(Direction direction, const Probe& probe, CandidateLists& found) const;
-  bool has_networks(Direction direction) const { return networks_in_[static_cast<std::size_t>(direction)]; }
   /// Bytes held.
   std::size_t bytes() const;
 
@@ -61,7 +60,6 @@ struct RuleIndex {
   void visit_place(std::uint64_t hash, const Probe& probe, CandidateLists& found) const;
 
   std::array<std::uint32_t, direction_count> roots_{};
-  std::array<bool, direction_count> networks_in_{};
   std::vector<Node> nodes_{};
   std::vector<Entry> entries_{};  // open addressing; a count of 0 is a free place
   std::vector<std::uint32_t> lists_{};

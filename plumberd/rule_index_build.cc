@@ -74,13 +74,8 @@ class IndexBuilder {
   Numbers rules_of(Direction direction) {
     Numbers numbers;
     const auto rules = table_.rules();
-    for (std::uint32_t i = 0; i < rules.size(); ++i) {
-      if (rules[i].direction() != direction) continue;
-      numbers.push_back(i);
-      for (const auto& selector : table_.selectors(rules[i]))
-        if (selector.host == Selector::Host::network)
-          index_.networks_in_[static_cast<std::size_t>(direction)] = true;
-    }
+    for (std::uint32_t i = 0; i < rules.size(); ++i)
+      if (rules[i].direction() == direction) numbers.push_back(i);
     return numbers;
   }
 

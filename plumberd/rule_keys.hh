@@ -25,7 +25,6 @@ enum class Dimension : std::uint8_t {
   exe,
   user_unit
 };
-constexpr std::size_t dimension_count = 13;
 constexpr std::uint32_t mask_of(Dimension dimension) { return 1U << static_cast<unsigned>(dimension); }
 
 /// Equal keys are the same place in the index; different ones may be, since what is found there is judged in

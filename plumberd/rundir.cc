@@ -157,6 +157,14 @@ void RunDir::remove(std::string_view name) const {
   bound_.erase(found);
 }
 
+void RunDir::remove_all() const {
+  while (!bound_.empty()) {
+    const auto name = bound_.begin()->first;
+    remove(name);
+    bound_.erase(name);
+  }
+}
+
 ipc::Result<ipc::Fd> RunDir::connect(std::string_view name, int type) const {
   return connect_unix_itself(file(name), type, Links::not_at_end);
 }

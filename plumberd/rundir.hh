@@ -26,6 +26,8 @@ class RunDir {
   ipc::Result<ipc::Fd> bind(std::string_view name, int type) const;
   /// Removes RUNDIR/name if it is the socket that `bind` made.
   void remove(std::string_view name) const;
+  /// And all that it made.
+  void remove_all() const;
   /// `connect_unix` to the socket at RUNDIR/name itself. Others may write in this directory: a link,
   /// or what is put in place of the socket meanwhile, must not lead to sockets that only we may open.
   ipc::Result<ipc::Fd> connect(std::string_view name, int type) const;

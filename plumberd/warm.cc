@@ -7,6 +7,7 @@
 
 #include "plumberd/request.hh"
 #include "plumberd/router.hh"
+#include "plumberd/uri_pattern.hh"
 
 namespace plumberd {
 namespace {
@@ -39,35 +40,39 @@ void WarmPools::refill() {
   pools_.clear();
   for (const auto& [name, route] : router_.config->routes) {
     if (route.warm == 0 || route.targets.empty()) continue;
-    const auto uri = ipc::parse_uri(route.targets.front());
+    const auto uri = ipc::parse_uri(filled_in(route.targets.front(), name));
     if (!uri || !can_be_kept(*uri)) continue;
-    pools_[uri->raw] = Pool{.uri = uri->raw, .route = &route, .wanted = route.warm};
+    pools_[&route] = Pool{.uri = uri->raw, .wanted = route.warm};
   }
-  for (auto& [uri, pool] : pools_) top_up(pool);
+  top_up();
   if (pools_.empty()) return sweep_.stop();
   sweep_ = ipc::Timer{router_.loop, sweep_every,
                       [this] {
-                        for (auto& [uri, pool] : pools_) {
+                        for (auto& [route, pool] : pools_) {
                           const auto now = router_.loop.now();
                           std::erase_if(pool.spares, [&](const Spare& spare) {
                             return now - spare.since > oldest_ms || !is_alive(spare.connection.fd.borrow());
                           });
-                          top_up(pool);
                         }
+                        top_up();
                       },
                       sweep_every};
 }
 
-void WarmPools::top_up(Pool& pool) {
+void WarmPools::top_up() {
+  for (auto& [route, pool] : pools_) top_up(*route, pool);
+}
+
+void WarmPools::top_up(const Route& route, Pool& pool) {
   if (router_.loop.now() < pool.not_before) return;
-  while (pool.spares.size() + pool.dialling < pool.wanted) dial_one(pool);
+  while (pool.spares.size() + pool.dialling < pool.wanted) dial_one(route, pool);
 }
 
 /// No client stands behind a spare: it is judged as the router's own user, and anew for whoever gets it.
-DialOrder WarmPools::order_for(const Pool& pool, const ipc::Uri& uri) const {
+DialOrder WarmPools::order_for(const Route& route, const ipc::Uri& uri) const {
   auto config = router_.config;
-  DialOrder order{.uri = pool.uri, .deadline = config->limits.request_timeout};
-  order.settings = helper_settings(*config, pool.route->source, pool.route->profile, pool.route->settings);
+  DialOrder order{.uri = uri.raw, .deadline = config->limits.request_timeout};
+  order.settings = helper_settings(*config, route.source, route.profile, route.settings);
   if (uri.address) order.addresses = {ipc::to_string(*uri.address)};
   order.judge = !uri.address && !uri.is_localhost();
   Facts own;
@@ -83,7 +88,7 @@ DialOrder WarmPools::order_for(const Pool& pool, const ipc::Uri& uri) const {
   return order;
 }
 
-void WarmPools::dial_one(Pool& pool) {
+void WarmPools::dial_one(const Route& route, Pool& pool) {
   const auto uri = ipc::parse_uri(pool.uri);
   auto* helper = uri ? router_.helpers.current()->for_scheme(uri->scheme) : nullptr;
   if (helper == nullptr) {
@@ -91,14 +96,14 @@ void WarmPools::dial_one(Pool& pool) {
     return;
   }
   ++pool.dialling;
-  helper->dial(order_for(pool, *uri),
-               [this, generation = generation_, key = pool.uri](ipc::Result<Dialled> outcome) {
+  helper->dial(order_for(route, *uri),
+               [this, generation = generation_, key = &route](ipc::Result<Dialled> outcome) {
                  filled(generation, key, std::move(outcome));
                });
 }
 
-void WarmPools::filled(std::uint64_t generation, const std::string& uri, ipc::Result<Dialled> outcome) {
-  const auto found = pools_.find(uri);
+void WarmPools::filled(std::uint64_t generation, const Route* route, ipc::Result<Dialled> outcome) {
+  const auto found = pools_.find(route);
   if (generation != generation_ || found == pools_.end()) return;
   auto& pool = found->second;
   --pool.dialling;
@@ -111,11 +116,9 @@ void WarmPools::filled(std::uint64_t generation, const std::string& uri, ipc::Re
 }
 
 std::optional<Dialled> WarmPools::take(const Config& config, const Target& target, const Allowed& allowed) {
-  if (pools_.empty() || config.generation != generation_ || target.route == nullptr ||
-      target.route->warm == 0)
-    return {};
-  const auto found = pools_.find(target.uri.raw);
-  if (found == pools_.end() || found->second.route != target.route) return {};
+  if (pools_.empty() || config.generation != generation_) return {};
+  const auto found = pools_.find(target.route);
+  if (found == pools_.end() || found->second.uri != target.uri.raw) return {};
   auto& pool = found->second;
   std::optional<Dialled> taken;
   while (!pool.spares.empty() && !taken) {
@@ -132,7 +135,7 @@ std::optional<Dialled> WarmPools::take(const Config& config, const Target& targe
 void WarmPools::top_up_soon(const Pool& pool) {
   const auto all = [this] {
     later_.stop();
-    for (auto& [uri, each] : pools_) top_up(each);
+    top_up();
   };
   if (2 * (pool.spares.size() + pool.dialling) < pool.wanted) return router_.loop.post(all);
   if (!later_) later_ = ipc::Timer{router_.loop, breath, all};

@@ -19,9 +19,9 @@ class WarmPools {
   explicit WarmPools(Router& router) : router_{router} {}
   /// Begins to fill the pools of the current configuration; sockets of the last one are closed.
   void refill();
+  using Allowed = std::function<bool(const std::string& address)>;
   /// A live spare connection for the target's route whose address `allowed` admits, or none. Another is
   /// dialled in its place.
-  using Allowed = std::function<bool(const std::string& address)>;
   std::optional<Dialled> take(const Config& config, const Target& target, const Allowed& allowed);
   std::size_t held() const;
 
@@ -32,21 +32,21 @@ class WarmPools {
     std::uint64_t since;  ///< loop time
   };
   struct Pool {
-    std::string uri;
-    const Route* route = nullptr;
+    std::string uri;  ///< of the route's first target, filled in
     unsigned wanted = 0;
     unsigned dialling = 0;
     std::uint64_t not_before = 0;  ///< loop time: after a failure
     std::deque<Spare> spares{};
   };
-  void top_up(Pool& pool);
+  void top_up();
+  void top_up(const Route& route, Pool& pool);
   void top_up_soon(const Pool& pool);
-  DialOrder order_for(const Pool& pool, const ipc::Uri& uri) const;
-  void dial_one(Pool& pool);
-  void filled(std::uint64_t generation, const std::string& uri, ipc::Result<Dialled> outcome);
+  DialOrder order_for(const Route& route, const ipc::Uri& uri) const;
+  void dial_one(const Route& route, Pool& pool);
+  void filled(std::uint64_t generation, const Route* route, ipc::Result<Dialled> outcome);
   Router& router_;
   std::uint64_t generation_ = 0;
-  std::map<std::string, Pool> pools_;  ///< by URI of the route's target
+  std::map<const Route*, Pool> pools_;  ///< of the configuration of this generation
   ipc::Timer sweep_;
   ipc::Timer later_;
 };

@@ -16,7 +16,7 @@ struct Facts {
   int verify_error = X509_V_OK;
   Certificate verify_at{};  ///< the certificate that did not pass
   bool verify_at_leaf = true;
-  List verify_list{};        ///< the revocation list that was of no use
+  Crl verify_list{};         ///< the revocation list that was of no use
   std::string identity{};    ///< client: ours; server: the one the peer named
   std::optional<Psk> psk{};  ///< client: the key to offer
   bool psk_unknown = false;  ///< server: no key for the identity

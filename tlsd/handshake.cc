@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "tlsd/authenticate.hh"
 #include "tlsd/fault.hh"
-#include "tlsd/verdict.hh"
 
 namespace tlsd {
 namespace {
@@ -122,7 +122,7 @@ Handshake::Outcome Handshake::look_for_first_word() {
 }
 
 Result<Established> Handshake::established() {
-  auto labels = judge_peer(*session_);
+  auto labels = authenticate_peer(*session_);
   if (!labels) return std::unexpected(std::move(labels).error());
   session_->facts().psk.reset();  // it has served
   const auto idle = session_->facts().context->settings().idle_timeout;

@@ -22,7 +22,7 @@ using SslCtx = std::unique_ptr<SSL_CTX, Release<SSL_CTX_free>>;
 using Ssl = std::unique_ptr<SSL, Release<SSL_free>>;
 using SslSession = std::unique_ptr<SSL_SESSION, Release<SSL_SESSION_free>>;
 using Certificate = std::unique_ptr<X509, Release<X509_free>>;
-using List = std::unique_ptr<X509_CRL, Release<X509_CRL_free>>;
+using Crl = std::unique_ptr<X509_CRL, Release<X509_CRL_free>>;
 using Store = std::unique_ptr<X509_STORE, Release<X509_STORE_free>>;
 using Bio = std::unique_ptr<BIO, Release<BIO_free_all>>;
 

@@ -44,11 +44,7 @@ class UdpListener final : public ipc::Listener {
   std::vector<std::unique_ptr<Port>> ports_;
 };
 
-bool is_datagram(const ipc::Fd& socket) {
-  int type = 0;
-  socklen_t size = sizeof type;
-  return ::getsockopt(socket.borrow(), SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_DGRAM;
-}
+bool is_datagram(const ipc::Fd& socket) { return ipc::type_of(socket.borrow()) == SOCK_DGRAM; }
 }  // namespace
 
 ipc::Result<std::unique_ptr<ipc::Listener>> Udp::listen(ipc::Helper& helper, ipc::ListenRequest request) {
@@ -58,8 +54,8 @@ ipc::Result<std::unique_ptr<ipc::Listener>> Udp::listen(ipc::Helper& helper, ipc
 }
 
 bool Udp::relay(ipc::Helper& helper, ipc::Fd& a, ipc::Fd& b, const ipc::RelayOptions& options) {
+  if (!is_datagram(a) && !is_datagram(b)) return false;
   if (!is_datagram(a)) std::swap(a, b);
-  if (!is_datagram(a)) return false;
   const auto idle = options.idle.count() > 0 ? options.idle : Limits{}.idle;
   auto flow = RelayedFlow::open(helper, std::move(b), options.framing, idle);
   if (flow) keep(helper, std::move(*flow), std::move(a));

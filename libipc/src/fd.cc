@@ -1,7 +1,5 @@
 #include "ipc/fd.hh"
 
-#include "ipc/channel.hh"
-
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -55,6 +53,12 @@ bool look_for_fds(int socket, bool is_stream) {
   if (count < 0 || (count == 0 && (is_stream || header.msg_controllen == 0))) return false;
   close_fds(header);
   return true;
+}
+
+/// Before descriptors of strangers are closed: a socket with SO_LINGER would make close(2) wait (socket(7)).
+void forget_linger(const std::vector<Fd>& fds) {
+  const linger none{};
+  for (const auto& fd : fds) ::setsockopt(fd.borrow(), SOL_SOCKET, SO_LINGER, &none, sizeof none);
 }
 
 bool is_hangup(int code) { return code == ECONNRESET || code == EPIPE || code == ENOTCONN; }
@@ -118,15 +122,15 @@ Result<Received> receive_with_fds(int socket, std::span<char> buffer) {
   const bool too_many = received.fds.size() > max_fds;
   const bool too_long = (header.msg_flags & MSG_TRUNC) != 0;
   if (!too_many && !too_long) return received;
-  detail::forget_linger(received.fds);
+  forget_linger(received.fds);
   if (too_many) return fail(Word::bad_request, "more than 16 descriptors in one message");
-  return fail(Word::bad_request, "a message of more than 64 KiB");
+  return fail(Word::bad_request, "a message of more than " + std::to_string(buffer.size()) + " bytes");
 }
 
 Result<Received> receive_without_fds(int socket, std::span<char> buffer) {
   auto received = receive_with_fds(socket, buffer);
   if (!received) return received;
-  detail::forget_linger(received->fds);
+  forget_linger(received->fds);
   received->fds.clear();
   return received;
 }
@@ -153,7 +157,7 @@ ssize_t receive_bytes(int socket, std::span<char> buffer) {
 bool close_fds(msghdr& header) {
   if (header.msg_controllen == 0) return false;
   const auto fds = take_fds(header);
-  detail::forget_linger(fds);
+  forget_linger(fds);
   return !fds.empty();
 }
 
@@ -181,11 +185,6 @@ void StrangerFd::disarm() const noexcept {
   ::setsockopt(borrow(), SOL_SOCKET, SO_PEEK_OFF, &first, sizeof first);  // each look begins behind the last
   ::setsockopt(borrow(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on);        // tells an empty message from none
   for (int i = 0; i < most_unread && look_for_fds(borrow(), is_stream); ++i) continue;
-}
-
-void detail::forget_linger(const std::vector<Fd>& fds) {
-  const linger none{};
-  for (const auto& fd : fds) ::setsockopt(fd.borrow(), SOL_SOCKET, SO_LINGER, &none, sizeof none);
 }
 
 Result<std::pair<Fd, Fd>> socket_pair(int type) {

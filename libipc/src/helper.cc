@@ -4,6 +4,8 @@
 #include <array>
 #include <cstdio>
 
+#include "ipc/base64.hh"
+
 namespace ipc {
 namespace {
 constexpr std::size_t most_dials = 16'384;  // far above what a router lets through
@@ -54,19 +56,6 @@ Result<Admission> admission_of(Result<Channel::Incoming> answer) {
   if (mode == "relay") return Admission{.relays = true, .service = TRY(answer->take_fd(result["fd"]))};
   if (!has_token) return fail(Word::internal, "the router answered without a token");
   return Admission{.token = result["token"].text(), .ktls = result["ktls"].boolean_or(false)};
-}
-
-std::string base64(std::string_view bytes) {
-  constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    std::uint32_t group = 0;
-    const auto count = std::min<std::size_t>(3, bytes.size() - i);
-    for (std::size_t j = 0; j < 3; ++j)
-      group = group << 8 | (j < count ? static_cast<unsigned char>(bytes[i + j]) : 0U);
-    for (std::size_t j = 0; j < 4; ++j) text += j <= count ? digits[group >> (18 - 6 * j) & 63] : '=';
-  }
-  return text;
 }
 }  // namespace
 
@@ -247,7 +236,7 @@ void Helper::deliver(const std::string& token, Fd fd, std::string_view path,
   writer.object().key("token").raw(token).add("fd", std::int64_t{0}).add("path", path);
   if (!first.empty()) {
     writer.key("first").array();
-    for (const auto& datagram : first) writer.string(base64(datagram));
+    for (const auto& datagram : first) writer.string(base64_encode(datagram));
     writer.end();
   }
   writer.end();

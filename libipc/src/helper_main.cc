@@ -47,12 +47,7 @@ Result<Fd> inherited_channel() {
   const auto [end, bad] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
   if (bad != std::errc{} || end != digits.data() + digits.size() || number < 0)
     return fail(Word::bad_request, std::string(variable) + " is no descriptor number");
-  const auto option = [number](int name) {
-    int value = -1;
-    socklen_t size = sizeof value;
-    return ::getsockopt(number, SOL_SOCKET, name, &value, &size) == 0 ? value : -1;
-  };
-  if (option(SO_DOMAIN) != AF_UNIX || option(SO_TYPE) != SOCK_SEQPACKET)
+  if (domain_of(number) != AF_UNIX || type_of(number) != SOCK_SEQPACKET)
     return fail(Word::bad_request, std::string(variable) + " names no SOCK_SEQPACKET UNIX socket");
   ::fcntl(number, F_SETFD, FD_CLOEXEC);
   ::unsetenv(variable);

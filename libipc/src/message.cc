@@ -16,10 +16,10 @@ constexpr std::size_t header = header_size(Framing::ipc07);
 /// Of the kernel's own, in the send buffer that a UNIX datagram has to fit.
 constexpr std::size_t overhead = 32;
 
-int option_of(int socket, int option) {
+int send_buffer_of(int socket) {
   int value = 0;
   socklen_t size = sizeof value;
-  return ::getsockopt(socket, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
+  return ::getsockopt(socket, SOL_SOCKET, SO_SNDBUF, &value, &size) == 0 ? value : 0;
 }
 
 std::unexpected<Error> socket_failure(std::string_view what, int code) {
@@ -47,13 +47,13 @@ Message message_from(const Frame& frame) { return {frame.type, frame.user_type, 
 std::size_t largest_datagram(int socket) {
   constexpr std::size_t udp4 = 65'535 - 8 - 20;
   constexpr std::size_t udp6 = 65'535 - 8;
-  switch (option_of(socket, SO_DOMAIN)) {
+  switch (domain_of(socket)) {
     case AF_INET:
       return udp4;
     case AF_INET6:
       return udp6;
     default:
-      return static_cast<std::size_t>(std::max(option_of(socket, SO_SNDBUF), 64)) - overhead;
+      return static_cast<std::size_t>(std::max(send_buffer_of(socket), 64)) - overhead;
   }
 }
 
@@ -64,7 +64,7 @@ void bound_datagrams(int socket, std::size_t largest) {
 
 MessageSocket::MessageSocket(Fd socket, std::size_t largest)
     : socket_{std::move(socket)},
-      type_{option_of(socket_.borrow(), SO_TYPE)},
+      type_{type_of(socket_.borrow())},
       largest_{largest},
       reader_{Framing::ipc07, largest} {}
 

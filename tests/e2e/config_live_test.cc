@@ -62,6 +62,22 @@ Test(warm, route_hands_out_a_socket_that_was_connected_before) {
             "another is dialled in its place");
 }
 
+Test(warm, two_routes_to_one_place_and_one_that_is_filled_in_have_spares_of_their_own) {
+  kit::TcpServer server{kit::pong};
+  const auto place = "tcp://127.0.0.1:" + std::to_string(server.port());
+  const auto route = [](const std::string& name, const std::string& target) {
+    return name + " = { target = \"" + target + "\", warm = 1 }\n";
+  };
+  Host host{{}, "[routes]\n" + route("a", place) + route("b", place) + route("c", place + "/{service}")};
+  cr_assert(kit::eventually([&] { return host.status().result()["warm"].integer_or(0) == 3; }));
+}
+
+Test(log, in_json_is_an_object_a_line_with_its_time) {
+  Host host{{"--log-format", "json"}, ""};
+  host.router().wait_for_error("{\"time\":\"20");
+  host.router().wait_for_error("Z\",\"level\":\"info\",\"message\":\"ready in ");
+}
+
 Test(lookup_07, that_never_ends_is_closed_at_its_deadline) {
   Host host{{}, "[limits]\nrequest_timeout = \"300ms\"\n"};
   const auto socket = kit::connect_unix(host / "network");

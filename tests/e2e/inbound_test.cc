@@ -121,6 +121,15 @@ Test(inbound, a_stranger_that_may_not_have_what_is_behind_a_redirect_does_not_le
     cr_assert_eq(answer.word(), word, "%s", answer.text.c_str());
     cr_assert_eq(answer.text.find(opened), std::string::npos, "%s", answer.text.c_str());
   }
+  auto client = far.door();
+  client.call("events", R"({"follow":false})");
+  std::string kinds;
+  for (int i = 0; i < 3; ++i) {
+    const auto event = client.receive();
+    for (const auto step : event.message->params["decision"]["steps"])
+      kinds += std::string(step["kind"].string_or("")) + " ";
+  }
+  cr_assert_neq(kinds.find("owner"), std::string::npos, "whose offer was denied is told: %s", kinds.c_str());
 }
 
 Test(inbound, a_full_queue_of_an_unguarded_service_is_waited_for_and_its_path_is_not_told) {

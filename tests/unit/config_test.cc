@@ -247,6 +247,30 @@ Test(config, pins_are_written_as_people_write_them) {
   refused("[tls.a]\npins = ['sha1//" + base64 + "', '" + base64 + "']", {"sha256//BASE64"});
 }
 
+Test(config, pins_that_keep_nobody_out_of_a_listener_are_warned_of) {
+  const auto pins = "pins = ['" + std::string(64, 'a') + "']\n";
+  const std::string listen = "[[listen]]\nuri = 'tls://127.0.0.1:9'\nprofile = 'a'\n[tls.a]\n";
+  const auto idle = loaded(listen + pins);
+  cr_assert(idle.config && idle.config->warnings.size() == 1, "%s", printed(idle).c_str());
+  cr_assert(printed(idle).find("p.toml:3:11: warning: the pins of [tls.a] keep nobody out") == 0, "%s",
+            printed(idle).c_str());
+  cr_assert_eq(loaded(listen + pins + "client_ca = '/x'\n").config->warnings.size(), 0);
+  cr_assert_eq(loaded("[routes]\na = { target = 'tls://h:9', profile = 'a' }\n[tls.a]\n" + pins)
+                   .config->warnings.size(),
+               0);
+}
+
+Test(config, routes_that_cannot_be_kept_warm_are_warned_of) {
+  const auto warnings = [](const std::string& name, const std::string& target) {
+    return loaded("[routes]\n'" + name + "' = { target = '" + target + "', warm = 2 }")
+        .config->warnings.size();
+  };
+  cr_assert_eq(warnings("a", "udp://h/a"), 1);
+  cr_assert_eq(warnings("*.a", "tcp://h/{service}"), 1);
+  cr_assert_eq(warnings("*.a", "tcp://h/a"), 0);
+  cr_assert_eq(warnings("a", "tcp://h/{service}"), 0);
+}
+
 Test(config, profiles_that_can_never_work_are_refused) {
   refused("[tls.a]\nverify = 'pins'\n[tls.b]\nverify = 'pins'\npins = []",
           {"p.toml:2:10: error: verify = \"pins\" needs \"pins\" beside it; add it", "p.toml:4:10"});

@@ -20,6 +20,13 @@ _plumb_options() {
   echo $own --json --rundir -h --help
 }
 
+_plumb_actions() {
+  case $1 in
+    ca) echo init issue revoke ;;
+    psk) echo new ;;
+  esac
+}
+
 # Services that may be reached, asked of the same router.
 _plumb_services() {
   plumb ls "$@" 2>/dev/null | awk 'NR > 1 { print $1 }'
@@ -27,7 +34,7 @@ _plumb_services() {
 
 _plumb() {
   local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-  local command= where=() i
+  local words=() where=() i
   COMPREPLY=()
   for ((i = 1; i < COMP_CWORD; ++i)); do
     case ${COMP_WORDS[i]} in
@@ -35,14 +42,15 @@ _plumb() {
         COMPREPLY=($(compgen -A command -A file -- "$word"))
         return ;;
       --rundir) where=(--rundir "${COMP_WORDS[i + 1]}"); ((++i)) ;;
-      --networkd | --timeout | --max | --idle | --as | --from | --confirm | --since | --count) ((++i)) ;;
+      --networkd | --timeout | --max | --idle | --as | --from | --confirm | --since | --count | --name | --days | --dir) ((++i)) ;;
       -*) ;;
-      *) command=${command:-${COMP_WORDS[i]}} ;;
+      *) words+=("${COMP_WORDS[i]}") ;;
     esac
   done
+  local command=${words[0]}
   case $previous in
-    --rundir) COMPREPLY=($(compgen -d -- "$word")); return ;;
-    --networkd | --timeout | --max | --idle | --as | --from | --confirm | --since | --count) return ;;
+    --rundir | --dir) COMPREPLY=($(compgen -d -- "$word")); return ;;
+    --networkd | --timeout | --max | --idle | --as | --from | --confirm | --since | --count | --name | --days) return ;;
   esac
   if [[ $word == -* ]]; then
     COMPREPLY=($(compgen -W "$(_plumb_options "$command")" -- "$word"))
@@ -50,6 +58,8 @@ _plumb() {
     COMPREPLY=($(compgen -W "$(_plumb_commands)" -- "$word"))
   elif [[ $command == connect || $command == ping || $command == explain ]]; then
     COMPREPLY=($(compgen -W "$(_plumb_services "${where[@]}")" -- "$word"))
+  elif ((${#words[@]} == 1)); then
+    COMPREPLY=($(compgen -W "$(_plumb_actions "$command")" -- "$word"))
   fi
 }
 complete -F _plumb plumb

@@ -24,14 +24,9 @@ struct ChannelLimits {
   bool reads_while_queued = true;
 };
 
-namespace detail {
-/// Before descriptors of strangers are closed: a socket with SO_LINGER would make close(2) wait (socket(7)).
-void forget_linger(const std::vector<Fd>& fds);
-}  // namespace detail
-
 class Channel {
  public:
-  /// A message with the descriptors that came with it. `fd(i)` takes the i-th.
+  /// A message with the descriptors that came with it.
   struct Incoming {
     rpc::Message message;
     std::vector<Fd> fds;
@@ -72,7 +67,6 @@ class Channel {
   bool is_open() const { return static_cast<bool>(socket_); }
   std::size_t queued_messages() const { return queue_.size(); }
   std::size_t queued_bytes() const { return queued_bytes_; }
-  std::size_t pending_calls() const { return calls_.size(); }
   int borrow() const { return socket_.borrow(); }
 
  private:

@@ -50,12 +50,14 @@ struct Received {
 };
 
 /// One sendmsg(2) of the whole of `bytes` with `fds` (borrowed) attached, MSG_NOSIGNAL. On stream sockets a
-/// short send is possible and is not an error: `sent` receives the count.
+/// short send is possible and is not an error: `sent` receives the count. BUSY: too many descriptors lie
+/// unread (ETOOMANYREFS); INTERNAL: more than `max_fds`, or the call failed.
 Result<Io> send_with_fds(int socket, std::string_view bytes, std::span<const int> fds,
                          std::size_t* sent = nullptr);
 
 /// One recvmsg(2), non-blocking (MSG_DONTWAIT). Every descriptor is owned before anything is checked; more of
-/// them than `max_fds`, or a record longer than the buffer (MSG_TRUNC), is an error: the peer misbehaves.
+/// them than `max_fds`, or a record longer than the buffer (MSG_TRUNC), is BAD_REQUEST: the peer misbehaves,
+/// and the socket can be read on. INTERNAL: the call failed.
 Result<Received> receive_with_fds(int socket, std::span<char> buffer);
 
 /// The same where none are wanted: those that come along are closed, and none of them can make us wait for

@@ -113,7 +113,8 @@ class Scheme {
   virtual void configure(Helper&, JsonView /*settings*/) {}
   virtual std::unique_ptr<Dial> dial(Helper& helper, DialRequest request) = 0;
   virtual Result<std::unique_ptr<Listener>> listen(Helper& helper, ListenRequest request) = 0;
-  /// The router's `relay`: true when the scheme took both descriptors. Default: they are streams.
+  /// The router's `relay`: true when the scheme took both descriptors, else both are as they were. Default:
+  /// they are streams.
   virtual bool relay(Helper&, Fd& /*a*/, Fd& /*b*/, const RelayOptions&) { return false; }
 };
 
@@ -169,7 +170,6 @@ class Helper {
   void end_work();
   /// For what a scheme carries by itself.
   Carried& carried() { return carried_; }
-  std::size_t relays() const { return relays_.size(); }
   /// Closes listeners, drops dials, lets relays finish, then stops the loop. Happens when the channel ends.
   void end();
 

@@ -28,7 +28,6 @@ class Admissions {
   void deliver(Delivery delivery);
   /// It will not be delivered: the helper says so, or its time is over.
   void expire(const std::string& token);
-  std::size_t reserved() const { return tokens_.size(); }
 
  private:
   struct Reservation {

@@ -1,4 +1,4 @@
-#include "plumberd/inbound.hh"
+#include "plumberd/admissions.hh"
 
 #include <fmt/format.h>
 #include <sys/random.h>
@@ -76,11 +76,7 @@ void Admissions::refuse(Entry& entry, ipc::Error error) { refuse(entry, error, e
 
 /// `told`: what the peer may know of `error`.
 void Admissions::refuse(Entry& entry, ipc::Error error, ipc::Error told) {
-  auto& decision = entry.decision;
-  decision.failed = true;
-  decision.error = std::move(error);
-  router_.stats.count(decision);
-  router_.events.publish(std::move(decision));
+  router_.conclude(std::move(entry.decision), std::unexpected(std::move(error)));
   entry.answer(std::unexpected(std::move(told)));
 }
 
@@ -216,11 +212,8 @@ void Admissions::reserve(Entry entry) {
 void Admissions::expire(const std::string& token) {
   auto found = tokens_.extract(token);
   if (found.empty()) return;
-  auto& decision = found.mapped().decision;
-  decision.failed = true;
-  decision.error = {ipc::Word::timeout, "the peer went away before the connection was delivered"};
-  router_.stats.count(decision);
-  router_.events.publish(std::move(decision));
+  router_.conclude(std::move(found.mapped().decision),
+                   ipc::fail(ipc::Word::timeout, "the peer went away before the connection was delivered"));
 }
 
 void Admissions::deliver(Delivery delivery) {
@@ -234,10 +227,7 @@ void Admissions::deliver(Delivery delivery) {
   if (outcome)
     outcome = router_.registry.deliver(service, fd.borrow(), labels, delivery.first, delivery.path == "ktls");
   decision.path = outcome ? delivery.path : "";
-  decision.failed = !outcome;
-  if (!outcome) decision.error = std::move(outcome).error();
-  router_.stats.count(decision);
-  router_.events.publish(std::move(decision));
+  router_.conclude(std::move(decision), outcome);
 }
 
 ipc::Result<> Admissions::check_relays(const Entry& entry) const {
@@ -248,12 +238,8 @@ ipc::Result<> Admissions::check_relays(const Entry& entry) const {
 
 /// Whoever listens on an unguarded name must be allowed to offer it (`serve`).
 ipc::Result<> Admissions::judge_owner(Entry& entry, int socket) {
-  auto owner = TRY(Identity::of_peer(socket));
-  const auto verdict =
-      judge_as(*entry.config->rules, {.direction = Direction::serve, .service = entry.service()}, owner);
-  if (verdict.kind == Verdict::Kind::allow) return {};
-  entry.decision.direction = Direction::serve;
-  record(entry.decision, verdict);
+  Asker owner{std::make_shared<Identity>(TRY(Identity::of_peer(socket)))};
+  if (owner_may_serve(*entry.config, entry.service(), std::move(owner), entry.decision)) return {};
   return std::unexpected(denial(entry.decision, false));
 }
 
@@ -289,8 +275,7 @@ void Admissions::connected(Entry& entry, ipc::Result<ipc::Fd> socket) {
 
 void Admissions::relay(Entry& entry, ipc::Fd service) {
   entry.decision.path = "relay";
-  router_.stats.count(entry.decision);
-  router_.events.publish(std::move(entry.decision));
+  router_.conclude(std::move(entry.decision), {});
   std::string result;
   ipc::JsonWriter{result}
       .object()

@@ -1,4 +1,4 @@
-#include "tlsd/verdict.hh"
+#include "tlsd/authenticate.hh"
 
 #include <algorithm>
 
@@ -85,7 +85,7 @@ void add_protocol(Labels& labels, const SSL* ssl) {
 }
 }  // namespace
 
-Result<Labels> judge_peer(const Session& session) {
+Result<Labels> authenticate_peer(const Session& session) {
   const auto& facts = session.facts();
   const Certificate certificate{SSL_get1_peer_certificate(session.raw())};
   TRY(check_key(session));
