@@ -217,6 +217,9 @@ std::vector<std::string> Request::judge_found(const Target& target,
 
 /// A spare connection is judged for this client as a fresh one would be.
 std::optional<Dialled> Request::take_warm(const Target& target, const Judged& judged) {
+  // Behind a spare of tls stands a relay of bytes already, and somebody who reads whole messages needs
+  // another.
+  if (ask_.framing != "bytes" && target.uri.scheme != "tcp") return {};
   return router_.warm.take(*config_, target, [&](const std::string& address) {
     if (judged.resolve) allowed_ = judge_addresses(*config_, target, {address}, asker_, decision_);
     return std::ranges::find(allowed_, address) != allowed_.end();

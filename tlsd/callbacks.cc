@@ -4,12 +4,22 @@
 
 #include <algorithm>
 #include <cstring>
+#include <ctime>
 
 #include "tlsd/staple.hh"
 
 namespace tlsd {
 namespace {
 Facts& facts_of(const SSL* ssl) { return *static_cast<Facts*>(SSL_get_app_data(ssl)); }
+
+std::optional<std::int64_t> end_in_ticket(SSL_SESSION* session) {
+  void* data = nullptr;
+  std::size_t size = 0;
+  std::int64_t end = 0;
+  if (SSL_SESSION_get0_ticket_appdata(session, &data, &size) != 1 || size != sizeof end) return std::nullopt;
+  std::memcpy(&end, data, sizeof end);
+  return end;
+}
 
 /// It is our list that does not let us judge, and the certificate may be good: the alert must not blame it.
 bool is_of_list(int error) {
@@ -69,16 +79,40 @@ unsigned on_psk_server(SSL* ssl, const char* identity, unsigned char* key, unsig
   return static_cast<unsigned>(psk->bytes().size());
 }
 
-/// Takes the session over (returns 1) where it can be used again.
+long lifetime_of(const Facts& facts) {
+  const auto lifetime = facts.context->settings().session_lifetime;
+  return static_cast<long>(std::chrono::duration_cast<std::chrono::seconds>(lifetime).count());
+}
+
+/// Takes the session over (returns 1) where it can be used again. However often it is resumed, the handshake
+/// that it began with is the one that looked at certificates and lists.
 int on_new_session(SSL* ssl, SSL_SESSION* session) {
   auto& facts = facts_of(ssl);
   facts.got_ticket = true;
   if (facts.place.empty()) return 0;
-  const auto lifetime =
-      std::chrono::duration_cast<std::chrono::seconds>(facts.context->settings().session_lifetime).count();
-  SSL_SESSION_set_timeout(session, std::min(SSL_SESSION_get_timeout(session), static_cast<long>(lifetime)));
+  auto left = std::min(SSL_SESSION_get_timeout(session), lifetime_of(facts));
+  if (SSL_session_reused(ssl) == 1)
+    left = std::min(left, static_cast<long>(facts.session_end - SSL_SESSION_get_time(session)));
+  if (left <= 0) return 0;
+  SSL_SESSION_set_timeout(session, left);
   facts.context->sessions().put(facts.place, SslSession{session});
   return 1;
+}
+
+/// The same for a listener's tickets: they carry the end of the first of them.
+int on_ticket_made(SSL* ssl, void*) {
+  auto* session = SSL_get_session(ssl);
+  if (end_in_ticket(session)) return 1;
+  const std::int64_t end = std::time(nullptr) + lifetime_of(facts_of(ssl));
+  return SSL_SESSION_set1_ticket_appdata(session, &end, sizeof end);
+}
+
+SSL_TICKET_RETURN on_ticket_shown(SSL*, SSL_SESSION* session, const unsigned char*, std::size_t,
+                                  SSL_TICKET_STATUS status, void*) {
+  if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW)
+    return SSL_TICKET_RETURN_IGNORE_RENEW;
+  if (std::time(nullptr) >= end_in_ticket(session).value_or(0)) return SSL_TICKET_RETURN_IGNORE_RENEW;
+  return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
 }
 
 /// Only servers that want a certificate make OpenSSL ask for ours.
@@ -154,6 +188,7 @@ void install_callbacks(Context& context) {
   }
   if (!context.psks().empty()) SSL_CTX_set_psk_server_callback(ctx, on_psk_server);
   SSL_CTX_set_alpn_select_cb(ctx, on_alpn, nullptr);
+  SSL_CTX_set_session_ticket_cb(ctx, on_ticket_made, on_ticket_shown, nullptr);
   if (settings.client_auth == ClientAuth::none) return;
   // Nobody is asked for a certificate whose pre-shared key is taken (RFC 8446, section 4.3.2).
   const bool must = settings.client_auth == ClientAuth::require;

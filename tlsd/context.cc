@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <ctime>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -21,8 +23,8 @@ using ipc::fail;
 using ipc::Result;
 using ipc::Word;
 
-constexpr std::uint64_t look_every = 1000;                       // milliseconds between looks at files
-constexpr std::uint64_t fresh_keys_every = 12ULL * 3600 * 1000;  // a listener's ticket keys live this long
+constexpr std::uint64_t look_every = 1000;                  // milliseconds between looks at files
+constexpr std::uint64_t fresh_every = 12ULL * 3600 * 1000;  // ticket keys and sessions live no longer
 // No finite fields: a peer may choose one in which a step takes a tenth of a second (RFC 9325, section 4.1).
 constexpr const char* certificate_ciphers = "ECDHE+AESGCM:ECDHE+CHACHA20";
 constexpr const char* usual_groups = "X25519:P-256:P-384";
@@ -64,6 +66,7 @@ Result<std::shared_ptr<Context>> Context::make(const Settings& settings, Role ro
 }
 
 bool Context::is_stale() const {
+  if (lists_end_ != 0 && std::time(nullptr) >= lists_end_) return true;
   return std::ranges::any_of(stamps_, [](const Stamp& stamp) { return stamp_of(stamp.path) != stamp; });
 }
 
@@ -143,11 +146,19 @@ Result<> Context::load_trust(const Log& log) {
   if (role_ == Role::server && anchors.empty())
     return fail(Word::bad_request, "tls profile: client_auth needs client_ca");
   for (const auto& path : anchors.empty() ? system_trust_files() : anchors) watch(path);
+  for (const auto& path : anchors) watch_entries(path);
   for (const auto& path : settings_.crl) watch(path);
   auto store = TRY(make_trust(anchors, settings_.crl, log));
+  lists_end_ = next_expiry(store.get());
   SSL_CTX_set1_cert_store(ctx_.get(), store.get());
   if (role_ == Role::server) SSL_CTX_set_client_CA_list(ctx_.get(), names_of(store.get()).release());
   return {};
+}
+
+/// A file that is written anew in a directory does not change that.
+void Context::watch_entries(const std::string& directory) {
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator{directory, none}) watch(entry.path());
 }
 
 Result<> Context::load_psks(const Log& log) {
@@ -199,6 +210,7 @@ void Context::share_tickets(std::string_view secret, std::string profile) {
   for (const auto& stamp : stamps_)
     profile += "\n" + stamp.path + " " + std::to_string(stamp.changed) + " " + std::to_string(stamp.size) +
                " " + std::to_string(stamp.inode);
+  profile += "\n" + std::to_string(lists_end_);
   std::array<unsigned char, std::size_t{3} * 32> keys{};
   for (std::size_t i = 0; i < 3; ++i) {
     const auto text = std::to_string(i) + profile;
@@ -232,7 +244,7 @@ Result<std::shared_ptr<Context>> Contexts::get(ipc::JsonView settings, Role role
 void Contexts::refresh(const std::string& key, Entry& entry, std::uint64_t now, const Log& log) {
   if (now - entry.looked < look_every) return;
   entry.looked = now;
-  const bool aged = entry.context->role() == Role::server && now - entry.made > fresh_keys_every;
+  const bool aged = now - entry.made > fresh_every;
   if (!aged && !entry.context->is_stale()) return;
   auto fresh = make(key, entry.context->settings(), entry.context->role(), log);
   if (!fresh) return log("error", "a changed file is not used: " + fresh.error().text);

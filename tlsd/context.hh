@@ -45,7 +45,8 @@ class Context {
   /// Tickets of this context are good wherever a context was made of the same `profile` and files, and is
   /// told the same secret.
   void share_tickets(std::string_view secret, std::string profile);
-  /// A file it was made from has changed since.
+  /// A file it was made from has changed since, or a revocation list of it has expired: no session that it
+  /// knows may go on.
   bool is_stale() const;
   /// Where session keys are written for debugging; -1: nowhere.
   int keylog() const { return keylog_.borrow(); }
@@ -64,6 +65,7 @@ class Context {
   ipc::Result<> open_keylog(const Log& log);
   void set_sessions();
   void watch(const std::string& path) { stamps_.push_back(stamp_of(path)); }
+  void watch_entries(const std::string& directory);
 
   Settings settings_;
   Role role_;
@@ -73,6 +75,7 @@ class Context {
   ipc::Fd keylog_;
   std::string alpn_;
   std::vector<Stamp> stamps_;
+  std::int64_t lists_end_ = 0;  ///< when the first of the revocation lists expires; 0: none will
 };
 
 /// The contexts in use, by role and the profile's text.

@@ -125,6 +125,10 @@ void on_message(int sent, int, int type, const void* bytes, std::size_t size, SS
   // What every handshake of TLS 1.3 has and none of 1.2, before there are keys that OpenSSL would install.
   if (message == SSL3_MT_ENCRYPTED_EXTENSIONS) SSL_clear_options(ssl, SSL_OP_ENABLE_KTLS);
   if (message == SSL3_MT_KEY_UPDATE) records.keys_changed = true;
+  // OpenSSL passes over these in one call for as long as any come, and here nothing bounds what it reads.
+  constexpr int most_hello_requests = 8;
+  if (message == SSL3_MT_HELLO_REQUEST && ++records.hello_requests > most_hello_requests)
+    SSL_set0_rbio(ssl, BIO_new(BIO_s_null()));
 }
 }  // namespace
 
@@ -164,7 +168,8 @@ bool has_agreed(const Session& session) {
 }
 
 Result<bool> into_kernel(const Session& session) {
-  if (!session.facts().records.wanted || SSL_has_pending(session.raw()) != 0) return false;
+  const bool is_at_rest = is_between_records(session.raw()) && SSL_get_shutdown(session.raw()) == 0;
+  if (!session.facts().records.wanted || !is_at_rest) return false;
   if (is_there(session.raw())) return true;
   if (!may_go(session)) return false;
   const auto& records = session.facts().records;

@@ -18,6 +18,7 @@ struct Records {
   bool wanted = false;          ///< the kernel can take over
   bool counting = false;        ///< our and their application keys are in use
   bool keys_changed = false;    ///< KeyUpdate: too late to take over
+  int hello_requests = 0;       ///< that came before the handshake was done
   std::uint64_t sent = 0;       ///< records under our application key
   std::uint64_t received = 0;   ///< records under theirs
   std::string client_secret{};  ///< traffic secrets, hex; wiped

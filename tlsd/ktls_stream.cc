@@ -3,6 +3,7 @@
 #include <openssl/ssl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "ipc/tls_socket.hh"
@@ -14,10 +15,14 @@ using ipc::Record;
 using ipc::Transfer;
 
 constexpr int most_control_records = 16;  // in one call: who sends more of them waits for his turn
+// How much one call may take: twice what the last one brought. Where records are nearly empty, the kernel
+// decrypts thousands of them for a large buffer.
+constexpr std::size_t most_room = 64 * 1024;
 }  // namespace
 
 Transfer KtlsStream::read(std::span<char> buffer) {
   if (has_ended_) return {.io = Io::closed};
+  buffer = buffer.first(std::min(buffer.size(), room_));
   for (int i = 0; i < most_control_records; ++i) {
     Record type{};
     const auto count = ipc::receive_record(borrow(), buffer, MSG_DONTWAIT, type);
@@ -25,6 +30,7 @@ Transfer KtlsStream::read(std::span<char> buffer) {
     if (count < 0) return broke("failed: " + ipc::errno_text(errno));
     if (count == 0) return broke("ended without TLS's close_notify: it may be truncated");
     const auto size = static_cast<std::size_t>(count);
+    if (type == Record::data) room_ = std::clamp(2 * size, largest_record, most_room);
     if (type == Record::data) return {.size = size};
     if (const auto outcome = control(type, {buffer.data(), size})) return *outcome;
   }
@@ -36,6 +42,7 @@ std::optional<Transfer> KtlsStream::control(Record type, std::string_view record
   const auto first = static_cast<unsigned char>(record.front());
   const bool is_of_interest = first != SSL3_MT_NEWSESSION_TICKET && first != SSL3_MT_HELLO_REQUEST;
   if (type == Record::handshake && !is_of_interest) return std::nullopt;
+  if (type == Record::alert && ipc::is_user_canceled(record)) return std::nullopt;
   if (type == Record::handshake && first == SSL3_MT_KEY_UPDATE)
     return broke("changed its keys, which cannot be followed in the kernel; set ktls = \"off\" for it");
   if (type == Record::handshake && first == SSL3_MT_CLIENT_HELLO)

@@ -21,11 +21,13 @@ class KtlsStream final : public ipc::Stream {
   void tell_fault(std::function<void(const ipc::Error&)> teller) { teller_ = std::move(teller); }
 
  private:
+  static constexpr std::size_t largest_record = 16 * 1024;  ///< a ticket must be read whole
   ipc::Transfer broke(const std::string& why);
   std::optional<ipc::Transfer> control(ipc::Record type, std::string_view record);
 
   ipc::Fd socket_;
   std::string peer_;
+  std::size_t room_ = largest_record;  ///< in the next read
   std::optional<ipc::Error> fault_;
   std::function<void(const ipc::Error&)> teller_;
   bool has_ended_ = false;  ///< close_notify came

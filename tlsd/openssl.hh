@@ -36,6 +36,12 @@ inline std::string take_reason() {
   return reason;
 }
 
+/// Nothing of a record was read that is not done with: all that is buffered may go, and whoever reads the
+/// socket next begins with a whole record.
+inline bool is_between_records(const SSL* ssl) {
+  return std::string_view{SSL_rstate_string(ssl)} == "RH" && SSL_has_pending(ssl) == 0;
+}
+
 /// What a memory BIO has collected.
 inline std::string text_of(BIO* bio) {
   char* data = nullptr;

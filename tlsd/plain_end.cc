@@ -51,18 +51,26 @@ void PlainEnd::eat_but(std::size_t left) {
 }
 
 int PlainEnd::events(bool, bool to_write) const {
-  return UV_READABLE | UV_DISCONNECT | ipc::on_edge | (to_write ? UV_WRITABLE : 0);
+  return UV_READABLE | UV_PRIORITIZED | UV_DISCONNECT | ipc::on_edge | (to_write ? UV_WRITABLE : 0);
 }
 
 /// Nobody may be reading now, and it is not said again.
 void PlainEnd::note(int events) {
   ended_ = ended_ || (events & UV_DISCONNECT) != 0;
+  if ((events & UV_PRIORITIZED) != 0) take_urgent_inline();
   holds_more_ = true;
+}
+
+/// A byte sent with MSG_OOB is one like any other where it goes; nobody looks at whole messages any more.
+void PlainEnd::take_urgent_inline() {
+  const int on = 1;
+  ::setsockopt(borrow(), SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
+  has_urgent_ = true;
 }
 
 Transfer PlainEnd::read(std::span<char> buffer) {
   eat_but(1);
-  auto got = was_answered_ ? take_message(buffer) : take_queued(buffer);
+  auto got = was_answered_ && !has_urgent_ ? take_message(buffer) : take_queued(buffer);
   was_answered_ = was_answered_ && got.size == 0;
   got.drained = got.drained && !ended_;
   holds_more_ = got.io == Io::done && !got.drained;
@@ -93,7 +101,10 @@ Transfer PlainEnd::take_queued(std::span<char> buffer) {
   const auto got = static_cast<std::size_t>(eaten) - carried_;
   const bool is_last = size == fresh && got == whole;
   carried_ = is_last && receive(borrow(), 0, buffer.subspan(got, 1), MSG_PEEK, nullptr) == 1 ? 1 : 0;
-  return {.size = got + carried_};
+  if (got + carried_ > 0) return {.size = got + carried_};
+  // Descriptors behind the carried byte end a read; an urgent byte counts, and cannot be read until it is
+  // announced.
+  return eaten > 0 && whole > 0 ? take_queued(buffer) : Transfer{.io = Io::again};
 }
 
 std::size_t PlainEnd::unread() const {

@@ -34,6 +34,7 @@ class PlainEnd final : public ipc::Stream {
   ipc::Transfer take_message(std::span<char> buffer);
   ipc::Transfer take_queued(std::span<char> buffer);
   std::size_t unread() const;
+  void take_urgent_inline();
   /// Eats what was carried, but for `left` bytes. Whoever waits for an answer is woken for nothing by the
   /// memory that this frees (unix(7)'s sockets know one queue of waiters), so it is done after the answer, if
   /// there is one.
@@ -45,6 +46,7 @@ class PlainEnd final : public ipc::Stream {
   bool was_answered_ = true;  ///< what was read last: messages go to and fro
   bool holds_more_ = false;
   bool abrupt_ = false;
+  bool has_urgent_ = false;  ///< urgent bytes have come, which end a read and are no part of others' counts
 };
 
 }  // namespace tlsd

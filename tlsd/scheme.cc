@@ -72,7 +72,9 @@ void resume(Session& session, const Settings& settings, const ipc::Uri& uri, con
   if (!settings.session_cache || facts.psk) return;
   facts.place = identity + "@" + uri.host + ":" + std::to_string(uri.port_or_default());
   const auto kept = facts.context->sessions().take(facts.place);
-  if (kept) SSL_set_session(session.raw(), kept.get());
+  if (!kept) return;
+  facts.session_end = end_of(kept.get());
+  SSL_set_session(session.raw(), kept.get());
 }
 }  // namespace
 

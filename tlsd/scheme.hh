@@ -12,6 +12,7 @@ class TlsScheme final : public ipc::StreamScheme {
  public:
   std::vector<std::string> schemes() const override { return {"tls"}; }
   void configure(ipc::Helper& helper, ipc::JsonView settings) override;
+  void end() override { turns_.reset(); }
   ipc::Progress after_connect(ipc::Helper& helper, ipc::Fd socket, const ipc::DialRequest& request,
                               ipc::OnEstablished done) override;
   ipc::Result<std::shared_ptr<void>> listener_context(ipc::Helper& helper,

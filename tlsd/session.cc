@@ -22,9 +22,9 @@ constexpr std::size_t least_credit = 4 * 1024;
 constexpr std::size_t most_credit = 2 * read_ahead;
 
 /// Gives back what no part of a record lies in. Before 3.0.14 OpenSSL itself did not look for a record of
-/// which only the header was there (CVE-2024-4741).
+/// which only the header was there, or of which a message was left (CVE-2024-4741).
 void release_buffers(SSL* ssl) {
-  if (std::string_view{SSL_rstate_string(ssl)} == "RH") SSL_free_buffers(ssl);
+  if (is_between_records(ssl)) SSL_free_buffers(ssl);
 }
 
 bool is_in_kernel(SSL* ssl) {
@@ -104,9 +104,10 @@ Io Session::look_for_first_word() {
   ERR_clear_error();
   give_credit(ssl_.get(), least_credit);
   const auto io = outcome(SSL_peek_ex(ssl_.get(), &byte, 1, &size), wants_);
-  if (io == Io::done) holds_more_ = true;
   // An end in order is a word, too: whoever reads will see it.
-  return (io == Io::closed && !broken_) || facts_->got_ticket ? Io::done : io;
+  const bool has_spoken = io == Io::done || (io == Io::closed && !broken_);
+  holds_more_ = holds_more_ || has_spoken;
+  return has_spoken || facts_->got_ticket ? Io::done : io;
 }
 
 ipc::Fd Session::take_socket() && {
@@ -184,10 +185,19 @@ void Session::note_fault() {
   if (teller_) teller_(*fault_);
 }
 
+/// The peer's new keys that could not be answered yet, or a ticket of which only a part is there: before
+/// that OpenSSL says no close_notify.
+Io Session::finish_message() {
+  if (SSL_in_init(ssl_.get()) == 0) return Io::done;
+  give_credit(ssl_.get(), least_credit);
+  return outcome(SSL_do_handshake(ssl_.get()), write_wants_);
+}
+
 Io Session::finish() {
   if (finished_) return Io::done;
   if (broken_) return Io::closed;
   ERR_clear_error();
+  if (const auto io = finish_message(); io != Io::done) return io;
   hold_back(ssl_.get(), true);  // close_notify goes with the FIN
   const int returned = SSL_shutdown(ssl_.get());
   const int error = returned < 0 ? SSL_get_error(ssl_.get(), returned) : SSL_ERROR_NONE;

@@ -43,6 +43,7 @@ class Session final : public ipc::Stream {
   ipc::Io outcome(int returned, int& wants);
   bool is_drained(ipc::Io io, std::size_t total) const;
   void note_fault();
+  ipc::Io finish_message();
 
   ipc::Fd socket_;
   std::unique_ptr<Facts> facts_;  // outlives ssl_, whose callbacks fill it

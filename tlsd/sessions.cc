@@ -9,10 +9,13 @@ constexpr std::size_t most_places = 512;
 constexpr std::size_t most_per_place = 8;
 
 bool is_usable(const SSL_SESSION* session) {
-  const auto age = static_cast<long>(std::time(nullptr)) - SSL_SESSION_get_time(session);
-  return SSL_SESSION_is_resumable(session) == 1 && age < SSL_SESSION_get_timeout(session);
+  return SSL_SESSION_is_resumable(session) == 1 && std::time(nullptr) < end_of(session);
 }
 }  // namespace
+
+std::int64_t end_of(const SSL_SESSION* session) {
+  return std::int64_t{SSL_SESSION_get_time(session)} + SSL_SESSION_get_timeout(session);
+}
 
 void SessionStore::put(const std::string& place, SslSession session) {
   if (!places_.contains(place) && places_.size() >= most_places) make_room();

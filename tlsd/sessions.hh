@@ -9,6 +9,9 @@
 
 namespace tlsd {
 
+/// When it may be resumed no longer (seconds since the epoch).
+std::int64_t end_of(const SSL_SESSION* session);
+
 class SessionStore {
  public:
   /// Keeps the newest few for `place`; at most 512 places, the least recently filled goes first.

@@ -98,6 +98,20 @@ std::vector<std::string> system_trust_files() {
           path_of(X509_get_default_cert_dir_env(), X509_get_default_cert_dir())};
 }
 
+std::int64_t next_expiry(X509_STORE* store) {
+  std::int64_t next = 0;
+  auto* objects = X509_STORE_get0_objects(store);
+  for (int i = 0; i < sk_X509_OBJECT_num(objects); ++i) {
+    const auto* list = X509_OBJECT_get0_X509_CRL(sk_X509_OBJECT_value(objects, i));
+    const auto* until = list != nullptr ? X509_CRL_get0_nextUpdate(list) : nullptr;
+    std::tm parts{};
+    if (until == nullptr || ASN1_TIME_to_tm(until, &parts) != 1) continue;
+    const std::int64_t end = ::timegm(&parts);
+    if (end > std::time(nullptr) && (next == 0 || end < next)) next = end;
+  }
+  return next;
+}
+
 Names names_of(X509_STORE* store) {
   Names names{sk_X509_NAME_new_null()};
   auto* objects = X509_STORE_get0_objects(store);

@@ -1,5 +1,6 @@
 // Who is trusted to vouch for a peer.
 #pragma once
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -25,6 +26,9 @@ ipc::Result<Store> make_trust(const std::vector<std::string>& anchors, const std
                               const Log& log);
 /// What the default store is read from: to be watched.
 std::vector<std::string> system_trust_files();
+/// When the first of the store's revocation lists expires that has not yet (seconds since the epoch); 0: none
+/// will.
+std::int64_t next_expiry(X509_STORE* store);
 /// The names of the authorities in a store: what clients are told to bring a certificate of.
 Names names_of(X509_STORE* store);
 

@@ -84,6 +84,7 @@ Helper::~Helper() {
   dials_.clear();
   listeners_.clear();
   relays_.clear();
+  scheme_.end();
 }
 
 void Helper::on_request(Channel::Incoming incoming) {

@@ -15,8 +15,11 @@ void must(int status) {
   if (status < 0) std::abort();
 }
 
-constexpr std::array<std::pair<int, std::uint32_t>, 4> flags{
-    {{UV_READABLE, EPOLLIN}, {UV_WRITABLE, EPOLLOUT}, {UV_DISCONNECT, EPOLLRDHUP}, {on_edge, EPOLLET}}};
+constexpr std::array<std::pair<int, std::uint32_t>, 5> flags{{{UV_READABLE, EPOLLIN},
+                                                              {UV_WRITABLE, EPOLLOUT},
+                                                              {UV_DISCONNECT, EPOLLRDHUP},
+                                                              {UV_PRIORITIZED, EPOLLPRI},
+                                                              {on_edge, EPOLLET}}};
 
 std::uint32_t epoll_flags(int events) {
   std::uint32_t wanted = 0;

@@ -66,7 +66,9 @@ void Inbound::read_hop() {
 /// Waits for the peer, with the hop's deadline from the first time on.
 void Inbound::watch(Poll::Callback ready) {
   await_peer();
-  if (!poll_) poll_ = Poll{helper_.loop(), stream_->borrow(), stream_->events(true, false), std::move(ready)};
+  const int events = stream_->events(true, false);
+  if (poll_) return poll_.change(events);
+  poll_ = Poll{helper_.loop(), stream_->borrow(), events, std::move(ready)};
 }
 
 void Inbound::ask(Hop hop) {
@@ -133,7 +135,8 @@ void Inbound::leave() {
 
 void Inbound::throw_away() {
   std::array<char, 4096> buffer;
-  if (stream_->read(buffer).io == Io::closed) drop();
+  if (stream_->read(buffer).io == Io::closed) return drop();
+  poll_.change(stream_->events(true, false));
 }
 
 /// Destroys this object.

@@ -12,6 +12,7 @@
 namespace ipc {
 namespace {
 constexpr std::array<char, 2> close_notify{1, 0};  // warning, close_notify
+constexpr char user_canceled = 90;
 constexpr char new_session_ticket = 4;
 
 /// A control message with the type of a record; as long as the msghdr it is put into.
@@ -56,10 +57,11 @@ int look_at_control_record(int socket) {
   Record type{};
   const auto size = receive_record(socket, record, MSG_PEEK | MSG_DONTWAIT, type);
   if (size <= 0 || type == Record::data) return size < 0 ? -1 : 1;
-  if (type == Record::alert && is_close_notify(std::span{record}.first(static_cast<std::size_t>(size))))
-    return 0;
-  const bool is_ticket = type == Record::handshake && record.front() == new_session_ticket;
-  if (is_ticket && receive_record(socket, record, MSG_DONTWAIT, type) > 0) return 1;
+  const auto bytes = std::span{record}.first(static_cast<std::size_t>(size));
+  if (type == Record::alert && is_close_notify(bytes)) return 0;
+  const bool says_nothing = (type == Record::handshake && record.front() == new_session_ticket) ||
+                            (type == Record::alert && is_user_canceled(bytes));
+  if (says_nothing && receive_record(socket, record, MSG_DONTWAIT, type) > 0) return 1;
   errno = ECONNRESET;
   return -1;
 }
@@ -99,6 +101,8 @@ ssize_t send_close_notify(int socket, int flags) {
 bool is_close_notify(std::span<const char> alert) {
   return alert.size() == close_notify.size() && alert[1] == close_notify[1];
 }
+
+bool is_user_canceled(std::span<const char> alert) { return alert.size() == 2 && alert[1] == user_canceled; }
 
 ssize_t read_bytes(int socket, std::span<char> buffer, int flags) {
   for (;;) {

@@ -210,3 +210,18 @@ Test(tlsd_ktls, off_is_off) {
   DialBench bench;
   cr_assert(bench.dial({{"ktls", "off"}}).result()["path"].string_or("") == "relay");
 }
+
+Test(tlsd_ktls, a_server_that_asks_for_hellos_without_end_holds_nobody_up) {
+  need_kernel_tls();
+  TempDir dir;
+  Authority ca{dir};
+  ScriptedRouter router{"tlsd"};
+  std::string record{"\x16\x03\x03\x40\x00", 5};
+  record.resize(5 + 0x4000);
+  TcpServer flood{[&](int socket) {
+    while (::send(socket, record.data(), record.size(), MSG_NOSIGNAL) > 0) continue;
+  }};
+  const auto answer =
+      router.dial(tls(flood.port()), R"("judge":false,)" + profile({{"ca", ca.certificate()}}));
+  cr_assert_eq(answer.word(), "UNREACHABLE", "%s", answer.text.c_str());
+}

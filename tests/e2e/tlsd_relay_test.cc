@@ -179,6 +179,26 @@ Test(tlsd_relay, bytes_that_a_program_sends_with_descriptors_arrive_alone) {
   must_echo(fd);
 }
 
+Test(tlsd_relay, urgent_bytes_are_bytes_like_others_and_end_nothing) {
+  std::string said;
+  bool clean = false;
+  std::atomic<bool> is_through = false;
+  DialBench bench{{}, [&](TlsEnd& end) {
+                    said = end.receive_all(&clean);
+                    is_through = true;
+                  }};
+  auto socket = bench.dial().take_fd();
+  const int fd = socket.borrow();
+  send_all(fd, "x");
+  cr_assert_eq(::send(fd, "!", 1, MSG_OOB), 1);
+  send_all(fd, "more");
+  cr_assert_eq(::send(fd, "?", 1, MSG_OOB), 1);
+  socket = ipc::Fd{};
+  cr_assert(eventually([&] { return is_through.load(); }), "the end of the program is passed on");
+  cr_assert(clean);
+  cr_assert(said == "x!more?", "%s", said.c_str());
+}
+
 Test(tlsd_relay, descriptors_that_a_program_sends_do_not_hold_up_others) {
   const auto listener = listen_tcp();
   DialBench bench;

@@ -111,6 +111,8 @@ class Scheme {
   virtual std::vector<std::string> schemes() const = 0;
   /// The router's settings, at the start and after each reload; connections under way are not touched.
   virtual void configure(Helper&, JsonView /*settings*/) {}
+  /// The helper ends, and its loop after it: nothing may be left on that.
+  virtual void end() {}
   virtual std::unique_ptr<Dial> dial(Helper& helper, DialRequest request) = 0;
   virtual Result<std::unique_ptr<Listener>> listen(Helper& helper, ListenRequest request) = 0;
   /// The router's `relay`: true when the scheme took both descriptors, else both are as they were. Default:

@@ -112,8 +112,8 @@ class Loop {
 /// the caller's, who sees to it that no call on it waits, and must outlive the watch or be stopped first.
 class Poll {
  public:
-  /// UV_READABLE | UV_WRITABLE | UV_DISCONNECT; a hang-up arrives as whatever was waited for, an error as all
-  /// of them: again and again until it is fetched or the watch stopped.
+  /// UV_READABLE | UV_WRITABLE | UV_DISCONNECT | UV_PRIORITIZED; a hang-up arrives as whatever was waited
+  /// for, an error as all of them: again and again until it is fetched or the watch stopped.
   using Callback = std::function<void(int events)>;
   Poll() = default;
   /// A descriptor that epoll refuses (a plain file) will never be ready: the watch is then empty.

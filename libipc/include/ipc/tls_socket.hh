@@ -34,5 +34,7 @@ ssize_t receive_record(int socket, std::span<char> buffer, int flags, Record& ty
 ssize_t send_close_notify(int socket, int flags);
 /// Whether these bytes of an alert record are close_notify.
 bool is_close_notify(std::span<const char> alert);
+/// Whether they are user_canceled, which says nothing: close_notify follows (RFC 8446, section 6.1).
+bool is_user_canceled(std::span<const char> alert);
 
 }  // namespace ipc
