@@ -273,16 +273,14 @@ void Admissions::connected(Entry& entry, ipc::Result<ipc::Fd> socket) {
   relay(entry, std::move(*socket));
 }
 
-void Admissions::relay(Entry& entry, ipc::Fd service) {
+void Admissions::relay(Entry& entry, ipc::Fd service, bool onward) {
   entry.decision.path = "relay";
   router_.conclude(std::move(entry.decision), {});
   std::string result;
-  ipc::JsonWriter{result}
-      .object()
-      .add("token", new_token())
-      .add("mode", "relay")
-      .add("fd", std::int64_t{0})
-      .end();
+  ipc::JsonWriter json{result};
+  json.object().add("token", new_token()).add("mode", "relay").add("fd", std::int64_t{0});
+  if (onward) json.add("onward", true);
+  json.end();
   entry.answer(Helper::Admission{.result = std::move(result), .fd = std::move(service)});
 }
 
@@ -298,7 +296,7 @@ void Admissions::pass_on(Entry entry) {
   Request::start(router_, std::move(ask), Asker{Facts{}},
                  [this, shared](ipc::Result<Connection> outcome, const Decision&) {
                    if (!outcome) return refuse_hidden(*shared, std::move(outcome).error());
-                   relay(*shared, std::move(outcome->fd));
+                   relay(*shared, std::move(outcome->fd), outcome->onward);
                  });
 }
 }  // namespace plumberd

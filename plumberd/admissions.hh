@@ -47,7 +47,8 @@ class Admissions {
   ipc::Result<ipc::Fd> open_service(const Entry& entry) const;
   void connected(Entry& entry, ipc::Result<ipc::Fd> socket);
   ipc::Result<> judge_owner(Entry& entry, int socket);
-  void relay(Entry& entry, ipc::Fd service);
+  /// `onward`: `service` is no service's socket but a dial's, as in Dialled.
+  void relay(Entry& entry, ipc::Fd service, bool onward = false);
   void pass_on(Entry entry);
   ipc::Result<> check_relays(const Entry& entry) const;
   static ipc::Error told(const Entry& entry, ipc::Word word);

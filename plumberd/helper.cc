@@ -37,6 +37,7 @@ std::string dial_params(std::uint64_t id, const DialOrder& order) {
   }
   if (order.connected) json.add("fd", std::int64_t{0});
   if (order.ktls) json.add("ktls", true);
+  if (order.onward) json.add("onward", true);
   json.key("settings").raw(order.settings.empty() ? "{}" : order.settings).end();
   return text;
 }
@@ -67,7 +68,8 @@ ipc::Result<Dialled> dialled(ipc::Channel::Incoming& incoming, ipc::JsonView res
   Dialled done{.fd = std::move(fd),
                .socket = socket,
                .path = std::string(result["path"].string_or("direct")),
-               .labels = result["labels"].labels()};
+               .labels = result["labels"].labels(),
+               .onward = result["onward"].boolean_or(false) && !socket.peer};
   if (!is_path(done.path))
     return ipc::fail(ipc::Word::bad_request, "path is none of direct, ktls, ktls-relay, relay");
   if (done.path == "ktls" && !ktls)
@@ -176,7 +178,7 @@ void Helper::finish_dial(std::uint64_t id, ipc::Result<ipc::Channel::Incoming> a
                           "the helper " + spec_.name + " went away while it dialled; try again"));
   if (!answer) return done(std::unexpected(about_helper(std::move(answer).error(), spec_.name)));
   auto result = dialled(*answer, answer->message.result, spec_, found.mapped().order.ktls);
-  if (!result)
+  if (!result && result.error().word != ipc::Word::unreachable)
     return done(ipc::fail(ipc::Word::internal,
                           "the helper " + spec_.name + " answered a dial wrongly: " + result.error().text));
   done(std::move(result));
@@ -275,8 +277,10 @@ void Helper::on_notification(ipc::Channel::Incoming incoming) {
   if (method == "void") return hooks_.on_void(std::string(params["token"].string_or("")));
   if (method != "deliver") return;
   auto connection = dialled(incoming, params, spec_, true);
+  const std::string token{params["token"].string_or("")};
+  if (!connection && connection.error().word == ipc::Word::unreachable) return hooks_.on_void(token);
   if (!connection) return log_.warn(spec_.name + ": deliver: " + connection.error().text);
-  hooks_.on_deliver({.token = std::string(params["token"].string_or("")),
+  hooks_.on_deliver({.token = token,
                      .fd = std::move(connection->fd),
                      .socket = connection->socket,
                      .path = std::move(connection->path),

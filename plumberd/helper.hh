@@ -28,6 +28,7 @@ struct DialOrder {
   std::string settings{};  ///< JSON object text
   ipc::Fd connected{};     ///< a warm socket: make only the hop
   bool ktls = false;       ///< the client may be given a socket of path "ktls"
+  bool onward = false;     ///< the socket is for another helper's relay, which is to learn of a cut
   /// Judges resolved addresses: those that may be dialled.
   std::function<std::vector<std::string>(const std::vector<std::string>&)> on_judge{};
 };
@@ -43,6 +44,7 @@ struct Dialled {
   PeerSocket socket;
   std::string path;
   ipc::Labels labels;
+  bool onward = false;  ///< a socket that tells another helper's relay of a cut, and has to be told
 };
 
 /// An inbound connection that a helper accepted and asks about.
@@ -191,7 +193,8 @@ class Helper {
 
 /// The program of a helper of ours: beside the running binary, else in PREFIX/libexec/plumberd.
 std::string find_program(const std::string& name);
-/// BAD_REQUEST for what is no connected stream, datagram or seqpacket socket, INET or UNIX.
+/// BAD_REQUEST for what is no connected stream, datagram or seqpacket socket, INET or UNIX; UNREACHABLE for
+/// one that was, until its peer reset it.
 ipc::Result<PeerSocket> inspect_socket(int fd);
 /// Takes off SO_RCVTIMEO and SO_SNDTIMEO, which a helper may have used for itself and which would make its
 /// new owner's calls fail (socket(7)).

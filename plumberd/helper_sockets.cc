@@ -2,6 +2,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "ipc/address.hh"
 #include "plumberd/helper.hh"
@@ -10,6 +11,15 @@ namespace plumberd {
 namespace {
 bool is_stream_scheme(std::string_view scheme) { return scheme == "tcp" || scheme == "tls"; }
 bool is_datagram_scheme(std::string_view scheme) { return scheme == "udp" || scheme == "dtls"; }
+
+/// Was it, a moment ago?
+std::unexpected<ipc::Error> not_connected(int fd) {
+  int code = 0;
+  socklen_t size = sizeof code;
+  if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size) == 0 && code == ECONNRESET)
+    return ipc::fail(ipc::Word::unreachable, "the other side reset the connection as soon as it was made");
+  return ipc::fail(ipc::Word::bad_request, "it is not connected");
+}
 }  // namespace
 
 ipc::Result<PeerSocket> inspect_socket(int fd) {
@@ -20,7 +30,7 @@ ipc::Result<PeerSocket> inspect_socket(int fd) {
   sockaddr_storage storage;
   auto* peer = reinterpret_cast<sockaddr*>(&storage);
   size = sizeof storage;
-  if (::getpeername(fd, peer, &size) != 0) return ipc::fail(ipc::Word::bad_request, "it is not connected");
+  if (::getpeername(fd, peer, &size) != 0) return not_connected(fd);
   socket.peer = ipc::from_sockaddr(peer);
   const bool known =
       (socket.peer || peer->sa_family == AF_UNIX) &&

@@ -23,7 +23,8 @@ DialOrder order_for(const Config& config, const Ask& ask, const Target& target, 
                   .hops = ask.hops,
                   .framing = ask.framing,
                   .claims = ask.claims,
-                  .ktls = ask.ktls};
+                  .ktls = ask.ktls,
+                  .onward = ask.transit};
   if (!target.uri.service.empty()) order.service = target.service;
   order.addresses = judged.addresses;
   order.judge = judged.resolve;
@@ -217,9 +218,9 @@ std::vector<std::string> Request::judge_found(const Target& target,
 
 /// A spare connection is judged for this client as a fresh one would be.
 std::optional<Dialled> Request::take_warm(const Target& target, const Judged& judged) {
-  // Behind a spare of tls stands a relay of bytes already, and somebody who reads whole messages needs
-  // another.
-  if (ask_.framing != "bytes" && target.uri.scheme != "tcp") return {};
+  // Behind a spare of tls stands a relay already, and not one of whole messages, or that tells another of a
+  // cut.
+  if ((ask_.framing != "bytes" || ask_.transit) && target.uri.scheme != "tcp") return {};
   return router_.warm.take(*config_, target, [&](const std::string& address) {
     if (judged.resolve) allowed_ = judge_addresses(*config_, target, {address}, asker_, decision_);
     return std::ranges::find(allowed_, address) != allowed_.end();
@@ -244,7 +245,8 @@ void Request::dialled(const Target& target, ipc::Result<Dialled> outcome) {
   succeed({.fd = std::move(outcome->fd),
            .path = std::move(outcome->path),
            .labels = std::move(labels),
-           .via = helper_});
+           .via = helper_,
+           .onward = outcome->onward});
 }
 
 /// A socket that leads anywhere but to a judged address is not handed on, whatever the helper says.

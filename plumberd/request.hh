@@ -15,6 +15,7 @@ struct Connection {
   std::string path;
   ipc::Labels labels;
   Helper* via = nullptr;  ///< the helper that dialled; null for local connections
+  bool onward = false;    ///< as in Dialled
 };
 
 class Request : public std::enable_shared_from_this<Request> {

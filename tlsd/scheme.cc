@@ -3,8 +3,8 @@
 #include <sys/socket.h>
 
 #include "ipc/name.hh"
+#include "ipc/plain_end.hh"
 #include "tlsd/ktls_stream.hh"
-#include "tlsd/plain_end.hh"
 
 namespace tlsd {
 namespace {
@@ -22,8 +22,9 @@ struct Profile {
 };
 
 /// A relay of whole messages waits until nothing lies unread in its target, which a PlainEnd never grants.
-Result<std::pair<ipc::Fd, std::unique_ptr<ipc::Stream>>> plain_pair(ipc::Framing framing) {
-  if (framing == ipc::Framing::bytes) return PlainEnd::make();
+Result<std::pair<ipc::Fd, std::unique_ptr<ipc::Stream>>> plain_pair(ipc::Framing framing, bool onward) {
+  if (framing == ipc::Framing::bytes)
+    return ipc::PlainEnd::make(onward ? ipc::PlainEnd::Peer::relay : ipc::PlainEnd::Peer::program);
   auto [theirs, ours] = TRY(ipc::socket_pair(SOCK_STREAM));
   TRY(ipc::set_blocking(theirs.borrow(), true));
   return std::pair{std::move(theirs), ipc::socket_stream(std::move(ours))};
@@ -225,8 +226,9 @@ Result<ipc::Handover> TlsScheme::hand_over(Helper& helper, std::unique_ptr<ipc::
   }
   const auto framing = session->facts().framing;
   const ipc::RelayOptions options{.framing = framing, .idle = terms.idle};
-  auto [theirs, ours] = TRY(plain_pair(framing));
+  const bool onward = terms.onward && framing == ipc::Framing::bytes;
+  auto [theirs, ours] = TRY(plain_pair(framing, onward));
   helper.relay(relayed(helper, std::move(session), in_kernel), std::move(ours), options);
-  return ipc::Handover{std::move(theirs), in_kernel ? "ktls-relay" : "relay"};
+  return ipc::Handover{std::move(theirs), in_kernel ? "ktls-relay" : "relay", onward};
 }
 }  // namespace tlsd

@@ -53,7 +53,10 @@ Result<Admission> admission_of(Result<Channel::Incoming> answer) {
   const auto mode = result["mode"].string_or("");
   const bool has_token = result["token"].exists() && !result["token"].is_null();
   if (mode != "deliver" && mode != "relay") return fail(Word::internal, "the router answered without a mode");
-  if (mode == "relay") return Admission{.relays = true, .service = TRY(answer->take_fd(result["fd"]))};
+  if (mode == "relay")
+    return Admission{.relays = true,
+                     .service = TRY(answer->take_fd(result["fd"])),
+                     .onward = result["onward"].boolean_or(false)};
   if (!has_token) return fail(Word::internal, "the router answered without a token");
   return Admission{.token = result["token"].text(), .ktls = result["ktls"].boolean_or(false)};
 }
@@ -122,12 +125,9 @@ void Helper::finish_dial(const DialRequest& request, Result<DialAnswer> answer) 
     std::string result;
     result.reserve(answer->labels.size() + 64);
     JsonWriter writer{result};
-    writer.object()
-        .add("fd", std::int64_t{0})
-        .add("path", answer->path)
-        .key("labels")
-        .raw(answer->labels)
-        .end();
+    writer.object().add("fd", std::int64_t{0}).add("path", answer->path);
+    if (answer->onward) writer.add("onward", true);
+    writer.key("labels").raw(answer->labels).end();
     const int fd = answer->fd.borrow();
     channel_->answer(id, result, std::span{&fd, 1});
   } else {

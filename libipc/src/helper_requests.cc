@@ -89,7 +89,8 @@ Result<DialRequest> parse_dial(Channel::Incoming& incoming) {
                      .source = source,
                      .settings = settings,
                      .fd = std::move(fd),
-                     .ktls = params["ktls"].boolean_or(false)};
+                     .ktls = params["ktls"].boolean_or(false),
+                     .onward = params["onward"].boolean_or(false)};
 }
 
 Result<ListenRequest> parse_listen(Channel::Incoming& incoming) {

@@ -128,10 +128,11 @@ class StreamDial final : public Dial {
   }
 
   void hand_over() {
-    auto handover = scheme_.hand_over(helper_, std::move(stream_), {.ktls = request_.ktls, .idle = idle_});
+    auto handover = scheme_.hand_over(helper_, std::move(stream_),
+                                      {.ktls = request_.ktls, .idle = idle_, .onward = request_.onward});
     if (!handover) return finish(std::unexpected(std::move(handover).error()));
     finish(DialAnswer{std::move(handover->fd), handover->path,
-                      labels_text(request_.uri.scheme, ends_, labels_)});
+                      labels_text(request_.uri.scheme, ends_, labels_), handover->onward});
   }
 
   /// Destroys this object.

@@ -2,12 +2,20 @@
 
 #include <array>
 
+#include "ipc/plain_end.hh"
+
 namespace ipc {
 namespace {
 /// How long the router has to decide.
 constexpr Milliseconds admission_time{10'000};
 /// How long a refused peer has to read its refusal before the close.
 constexpr Milliseconds leave_time{1000};
+
+/// A service's socket, or what leads on to another host.
+std::unique_ptr<Stream> side_of(Admission admission) {
+  if (!admission.onward) return socket_stream(std::move(admission.service));
+  return std::make_unique<PlainEnd>(std::move(admission.service), PlainEnd::Peer::relay);
+}
 }  // namespace
 
 Inbound::Inbound(StreamScheme& scheme, Helper& helper, const StreamListener& listener, Endpoints ends)
@@ -100,8 +108,8 @@ void Inbound::hand_over(Admission admission) {
     const RelayOptions options{.framing = framing_, .idle = idle_};
     auto carrier = scheme_.carrier(helper_, std::move(stream_));
     if (carrier) {
-      helper_.relay(std::move(*carrier), socket_stream(std::move(admission.service)), options,
-                    std::move(admission.counted));
+      auto counted = std::move(admission.counted);
+      helper_.relay(std::move(*carrier), side_of(std::move(admission)), options, std::move(counted));
     } else {
       helper_.log("error", listener_.uri() + ": " + carrier.error().text);
     }

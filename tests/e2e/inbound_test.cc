@@ -1,8 +1,12 @@
 // Connections of other hosts: where redirects lead them, what transit may pass on, and what strangers are
 // told.
 #include <criterion/criterion.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
+
+#include "ipc/hop.hh"
 #include "tests/e2e/host.hh"
 #include "tests/e2e/tls_kit.hh"
 
@@ -46,6 +50,72 @@ Test(inbound, transit_passes_on_what_a_redirect_sends_to_another_host) {
   const auto client = answer.take_fd();
   kit::expect_joined(client.borrow(), offer.accept().first.borrow());
   cr_assert_eq(dial(near, closed, "el").word(), "UNKNOWN_SERVICE");
+}
+
+namespace {
+/// A host that passes `el` on to a TLS server, which ends as it is told to.
+struct Passage {
+  kit::TempDir dir;
+  kit::Authority ca{dir};
+  tlsd::SslCtx context = kit::server_context(ca.issue("server", {.names = {"IP:127.0.0.1"}}));
+  kit::TcpServer server;
+  Host middle;
+  Host near{};
+
+  explicit Passage(const std::string& listen, std::function<void(kit::TlsEnd&)> serve)
+      : server{kit::serve_tls(context.get(),
+                              [serve = std::move(serve)](kit::TlsEnd& end) {
+                                while (end.receive_exactly(1) != "}") continue;  // the hop's frame
+                                end.send(ipc::hop_ok());
+                                serve(end);
+                              })},
+        middle{{"--allow", "in", "el", "tcp:127.0.0.1", "--allow", "out", "x", "tls:127.0.0.1"},
+               "[routes]\nel = { target = \"tls://127.0.0.1:" + std::to_string(server.port()) +
+                   "/x\", profile = \"p\" }\n[tls.p]\nca = \"" + ca.certificate() + "\"\n" + listen} {}
+  ipc::Fd dial() {
+    auto answer = ::dial(near, middle, "el");
+    cr_assert_eq(answer.word(), "", "%s", answer.text.c_str());
+    return answer.take_fd();
+  }
+};
+}  // namespace
+
+Test(inbound, transit_passes_a_cut_on_as_a_cut_and_an_end_as_an_end) {
+  for (const bool in_order : {true, false}) {
+    Passage passage{listener("transit = true\n"), [&](kit::TlsEnd& end) {
+                      end.send("said");
+                      end.receive_exactly(1);
+                      if (in_order) end.close_notify();
+                    }};
+    const auto client = passage.dial();
+    cr_assert_eq(kit::receive_exactly(client.borrow(), 4), "said");
+    kit::send_all(client.borrow(), "x");
+    char byte = 0;
+    const auto count = ::recv(client.borrow(), &byte, 1, 0);
+    cr_assert_eq(count, in_order ? 0 : -1, "%s", in_order ? "in order" : "cut");
+  }
+}
+
+Test(inbound, transit_tells_the_other_host_of_a_client_that_was_cut) {
+  for (const bool in_order : {true, false}) {
+    std::string said;
+    bool clean = false;
+    std::atomic<bool> is_through = false;
+    Passage passage{listener("transit = true\n"), [&](kit::TlsEnd& end) {
+                      end.send("go");
+                      said = end.receive_all(&clean);
+                      is_through = true;
+                    }};
+    auto client = passage.dial();
+    cr_assert_eq(kit::receive_exactly(client.borrow(), 2), "go");
+    kit::send_all(client.borrow(), "said");
+    const linger at_once{.l_onoff = in_order ? 0 : 1, .l_linger = 0};
+    ::setsockopt(client.borrow(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    client = ipc::Fd{};
+    cr_assert(kit::eventually([&] { return is_through.load(); }));
+    cr_assert_eq(clean, in_order);
+    if (in_order) cr_assert_eq(said, "said");
+  }
 }
 
 Test(inbound, transit_leads_to_other_hosts_only_and_never_past_the_rules_of_a_service_here) {

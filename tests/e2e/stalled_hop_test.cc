@@ -1,6 +1,7 @@
 // A far host that stalls in the hop, at whatever byte: its client is told so in time, with a word, at every
 // door.
 #include <criterion/criterion.h>
+#include <sys/socket.h>
 
 #include "tests/e2e/host.hh"
 #include "tests/e2e/tls_bench.hh"
@@ -50,6 +51,21 @@ Test(stalled_hop, is_a_timeout_wherever_it_stalls) {
     cr_assert_eq(answer.word(), "TIMEOUT", "%zu bytes: %s", beginning.size(), answer.text.c_str());
     cr_assert_neq(answer.message->failure.text.find("127.0.0.1"), std::string::npos, "%s",
                   answer.text.c_str());
+  }
+}
+
+Test(stalled_hop, and_a_connection_that_is_reset_behind_it_is_no_fault_of_the_helper) {
+  const Host host;
+  auto client = host.door();
+  const TcpServer far{[](int socket) {
+    receive_frame(socket);
+    const linger at_once{.l_onoff = 1, .l_linger = 0};
+    ::setsockopt(socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    send_all(socket, ipc::hop_ok());
+  }};
+  for (int i = 0; i < 100; ++i) {
+    const auto answer = client.call("connect", ask("pong", "pong " + place(far)));
+    cr_assert(answer.word().empty() || answer.word() == "UNREACHABLE", "%s", answer.text.c_str());
   }
 }
 

@@ -27,8 +27,9 @@ struct DialRequest {
   Milliseconds hop_timeout{0};
   std::optional<Address> source{};
   JsonView settings{};
-  Fd fd{};            ///< connected already: only the hop is to be made
-  bool ktls = false;  ///< the client may be given a socket of path "ktls"
+  Fd fd{};              ///< connected already: only the hop is to be made
+  bool ktls = false;    ///< the client may be given a socket of path "ktls"
+  bool onward = false;  ///< the socket is for another relay and not for a client
 };
 /// BAD_REQUEST says what is wrong. `incoming` is left as it was then, to be refused.
 Result<DialRequest> parse_dial(Channel::Incoming& incoming);
@@ -38,6 +39,7 @@ struct DialAnswer {
   Fd fd;                    ///< blocking, with its options set
   std::string_view path{};  ///< "direct", "ktls", "ktls-relay", "relay"; of static storage
   std::string labels{};     ///< JSON text of an object
+  bool onward = false;      ///< a UNIX socket for a PlainEnd whose peer is one, too (Peer::relay)
 };
 
 /// Whether other workers of the same helper listen on the same port (SO_REUSEPORT: the kernel spreads
@@ -80,6 +82,7 @@ struct Admission {
   Fd service{};                     ///< when it relays: the service's socket
   std::shared_ptr<void> counted{};  ///< then: it counts as a relay to the service as long as this exists
   bool ktls = false;                ///< the service may be given a socket of path "ktls"
+  bool onward = false;              ///< `service` is what a dial of that kind came to
 };
 
 class Helper;

@@ -32,6 +32,7 @@ using Progress = std::variant<Result<Established>, std::unique_ptr<Setup>>;
 struct Handover {
   Fd fd;
   std::string_view path;
+  bool onward = false;  ///< a PlainEnd belongs to it: see DialAnswer
 };
 
 class Inbound;
@@ -53,8 +54,9 @@ class StreamScheme : public Scheme {
   virtual bool is_overloaded() const { return false; }
   /// How a connection may be handed over.
   struct Terms {
-    bool ktls;          ///< as a socket of that path
-    Milliseconds idle;  ///< where it is relayed: how long it may carry nothing; 0: for ever
+    bool ktls;            ///< as a socket of that path
+    Milliseconds idle;    ///< where it is relayed: how long it may carry nothing; 0: for ever
+    bool onward = false;  ///< to another relay, which is to learn of a cut and to tell one
   };
   /// After the hop: what the client or service gets. Default: the socket itself, "direct".
   virtual Result<Handover> hand_over(Helper& helper, std::unique_ptr<Stream> stream, Terms terms);
