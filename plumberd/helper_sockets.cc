@@ -16,8 +16,9 @@ bool is_datagram_scheme(std::string_view scheme) { return scheme == "udp" || sch
 std::unexpected<ipc::Error> not_connected(int fd) {
   int code = 0;
   socklen_t size = sizeof code;
-  if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size) == 0 && code == ECONNRESET)
-    return ipc::fail(ipc::Word::unreachable, "the other side reset the connection as soon as it was made");
+  if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size) == 0 && code != 0)
+    return ipc::fail(ipc::Word::unreachable,
+                     "the other side ended the connection as soon as it was made: " + ipc::errno_text(code));
   return ipc::fail(ipc::Word::bad_request, "it is not connected");
 }
 }  // namespace

@@ -2,6 +2,9 @@
 // door.
 #include <criterion/criterion.h>
 #include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
 
 #include "tests/e2e/host.hh"
 #include "tests/e2e/tls_bench.hh"
@@ -57,13 +60,15 @@ Test(stalled_hop, is_a_timeout_wherever_it_stalls) {
 Test(stalled_hop, and_a_connection_that_is_reset_behind_it_is_no_fault_of_the_helper) {
   const Host host;
   auto client = host.door();
-  const TcpServer far{[](int socket) {
+  std::atomic<int> moment = 0;
+  const TcpServer far{[&](int socket) {
     receive_frame(socket);
-    const linger at_once{.l_onoff = 1, .l_linger = 0};
-    ::setsockopt(socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     send_all(socket, ipc::hop_ok());
+    ::usleep(static_cast<unsigned>(moment++ % 100) * 10);  // any moment will do
+    const sockaddr nobody{.sa_family = AF_UNSPEC, .sa_data = {}};
+    ::connect(socket, &nobody, sizeof nobody);  // resets
   }};
-  for (int i = 0; i < 100; ++i) {
+  for (int i = 0; i < 300; ++i) {
     const auto answer = client.call("connect", ask("pong", "pong " + place(far)));
     cr_assert(answer.word().empty() || answer.word() == "UNREACHABLE", "%s", answer.text.c_str());
   }
