@@ -1,4 +1,5 @@
-// What each local user makes the router hold: connections, requests under way, requests per second.
+// What each local user makes the router hold: connections, requests under way, unread descriptors, followed
+// events; and requests per second.
 #pragma once
 #include <sys/types.h>
 

@@ -196,16 +196,7 @@ void add_redirect(Draft& draft, Redirect redirect, const Place& place, const Pla
     return draft.report.error(place, ok.error().text + "; a redirect is from one exact name");
   }
   if (!check_target(draft, redirect.to, to)) return;
-  const auto again = std::ranges::find_if(draft.config.redirects, [&](const auto& r) {
-    return r.by_uri == redirect.by_uri && r.from == redirect.from;
-  });
-  if (again != draft.config.redirects.end()) {
-    const auto& first =
-        draft.redirect_places[static_cast<std::size_t>(again - draft.config.redirects.begin())];
-    const auto text = "redirect of " + quoted(redirect.from) + " is given twice; the first, at " + again->at +
-                      ", holds: remove one";
-    return first.source == place.source ? draft.report.error(place, text) : draft.report.warning(place, text);
-  }
+  if (is_again(draft, draft.redirects_from, redirect.from, "redirect of", place)) return;
   redirect.at = place.at();
   draft.config.redirects.push_back(std::move(redirect));
   draft.redirect_places.push_back(place);

@@ -28,7 +28,9 @@ struct Draft {
   RuleSet::Defaults defaults{Default::own, Default::deny, Default::own, Default::own};  ///< by Direction
 
   std::vector<Place> redirect_places{};  ///< parallel to config.redirects
-  std::map<std::string, Place, std::less<>> route_places{}, listen_places{}, helper_places{};
+  /// Where each was given first. (A redirect is from a name or from a pattern, which no name looks like.)
+  std::map<std::string, Place, std::less<>> redirects_from{}, route_places{}, listen_places{},
+      helper_places{};
   std::map<std::string, std::string, std::less<>> scheme_owners{};  ///< scheme to helper
   struct Reference {
     std::string profile;

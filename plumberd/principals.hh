@@ -1,4 +1,4 @@
-// Names of users and groups to numbers, each looked up once. The only place here that asks the system.
+// Names of users and groups to numbers, each looked up once.
 #pragma once
 #include <sys/types.h>
 

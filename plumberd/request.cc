@@ -259,9 +259,8 @@ ipc::Result<> Request::check_peer(const Target& target, const PeerSocket& socket
 /// This target failed: the next one, or the last word.
 void Request::miss(const Target& target, ipc::Error error) {
   const auto where = target.kind == Target::Kind::local ? target.service : ipc::to_string(target.uri);
-  const bool quoted = error.text.find(" says: ") != error.text.npos;
-  if (error.far && !quoted)
-    error.text = ipc::printable(target.uri.host) + " says: " + ipc::printable(error.text);
+  const auto speaker = ipc::printable(target.uri.host) + " says: ";
+  if (error.far && !error.text.starts_with(speaker)) error.text = speaker + ipc::printable(error.text);
   if (!error.far && error.text.find(where) == error.text.npos) error.text = where + ": " + error.text;
   if (next_target_ < routed_.targets.size())
     decision_.steps.push_back({"failover", where, std::string(ipc::to_string(error.word)), ""});

@@ -17,7 +17,7 @@ std::string rules_json(const Router& router, std::size_t offset);
 /// Prometheus text format 0.0.4.
 std::string metrics_text(const Router& router);
 
-/// `service` or `uri`, `networkd` of an explain.
+/// `service` or `uri`, `networkd` of a connect or explain.
 ipc::Result<Ask> ask_of_params(ipc::JsonView params);
 /// Those that rules and suppositions may name.
 std::vector<std::string> known_schemes(const Config& config);

@@ -50,7 +50,7 @@ void RelayedFlow::start(Outlet outlet, OnEnd on_end) {
   outlet_ = outlet;
   on_end_ = std::move(on_end);
   active_at_ = helper_.loop().now();
-  poll_.stop();  // libuv watches a descriptor once
+  poll_.stop();  // a descriptor is watched once
   poll_ =
       ipc::Poll{helper_.loop(), service_.borrow(), UV_READABLE, [this](int events) { on_service(events); }};
   watch_idle(idle_);

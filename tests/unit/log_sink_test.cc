@@ -126,9 +126,7 @@ Test(log_sink, goes_on_when_nobody_reads_any_more) {
     sink.attach(loop);
     for (int i = 0; i < 5000; ++i) sink.write(line(i));
     ends.read = ipc::Fd{};
-    const ipc::Timer limit{loop, 20s, [] { kit::give_up("it is still waited for"); }};
-    const ipc::Timer soon{loop, 5ms, [&] { loop.stop(); }};
-    loop.run();
+    loop.run();  // to its end: nothing is waited for any more
     sink.write("more\n");
     sink.detach();
   }

@@ -181,7 +181,9 @@ Test(relay, a_reader_that_goes_away_ends_its_direction_only_then_the_relay) {
     while (::send(socket, bytes.data(), bytes.size(), MSG_NOSIGNAL) > 0) continue;
   };
   const auto leave = [&](int) { bench.close_b(); };
-  bench.run(push, leave);
+  const auto outcome = bench.run(push, leave);
+  cr_assert(outcome.end == RelayOutcome::End::finished);
+  cr_assert_eq(outcome.b_to_a, 0U);
 }
 
 Test(relay, an_idle_relay_ends_at_its_limit) {
