@@ -68,6 +68,7 @@ Result<> make_directory(const std::string& directory) {
 /// From here on until it is closed we alone change what is in the directory. A file, which only its owner can
 /// open, since whoever may read a directory could hold a lock of it.
 Result<ipc::Fd> lock(const std::string& directory) {
+  TRY(check_private(directory));
   const auto path = directory + "/ca.lock";
   ipc::Fd file{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)};
   if (!file || ::flock(file.borrow(), LOCK_EX) != 0)

@@ -14,8 +14,17 @@ void add_common(CLI::App& app, Request& request) {
   app.add_option("--rundir", request.rundir, "run directory of the router")->type_name("DIR");
 }
 
+/// CLI::Range lets "nan" through.
+CLI::Validator is_number() {
+  return {[](const std::string& text) {
+            return text.find_first_not_of("+-.0123456789eE") == text.npos ? "" : text + " is no number";
+          },
+          ""};
+}
+
 void add_timeout(CLI::App& app, Request& request) {
   app.add_option("--timeout", request.timeout, "seconds to wait (30)")
+      ->check(is_number())
       ->check(CLI::Range(0.001, 86'400.0))
       ->type_name("SECONDS");
 }
@@ -24,9 +33,14 @@ void add_networkd(CLI::App& app, Request& request) {
   app.add_option("--networkd", request.networkd, "instead of $IPC_NETWORKD")->type_name("VALUE");
 }
 
+/// An empty variable of a script is no wish.
+CLI::Validator not_empty() {
+  return {[](const std::string& name) { return name.empty() ? "is empty" : ""; }, ""};
+}
+
 void add_subject(CLI::App& app, Request& request, const char* what, bool required) {
   auto* subject = app.add_option(what, request.subject, required ? "" : "the router itself when absent");
-  subject->type_name("")->required(required);
+  subject->type_name("")->required(required)->check(not_empty());
 }
 
 void add_connect(CLI::App& app, Request& request) {
@@ -43,6 +57,7 @@ void add_serve(CLI::App& app, Request& request) {
       ->check(CLI::Range(1, 100'000))
       ->type_name("N");
   app.add_option("--idle", request.idle, "silence that ends datagrams (60); 0: none does")
+      ->check(is_number())
       ->check(CLI::Range(0.0, 86'400.0))
       ->type_name("SECONDS");
 }
@@ -78,11 +93,6 @@ void add_events(CLI::App& app, Request& request) {
       ->check(CLI::Range(0, 1'000'000))
       ->type_name("N");
   app.add_flag("-f,--follow", request.follow, "and those to come, until interrupted");
-}
-
-/// An empty variable of a script is no wish.
-CLI::Validator not_empty() {
-  return {[](const std::string& name) { return name.empty() ? "is empty" : ""; }, ""};
 }
 
 void add_ca(CLI::App& app, Request& request) {

@@ -1,5 +1,6 @@
 #include "plumb/output.hh"
 
+#include <poll.h>
 #include <pwd.h>
 #include <unistd.h>
 
@@ -15,13 +16,19 @@ namespace plumb {
 namespace {
 constexpr std::size_t longest_sentence = 1024;
 
-void write_all(int fd, std::string_view text) {
+/// False when it cannot be written.
+bool write_all(int fd, std::string_view text) {
   while (!text.empty()) {
     const auto count = ::write(fd, text.data(), text.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) std::exit(exit_status_of(ipc::Word::internal));
-    text.remove_prefix(static_cast<std::size_t>(count));
+    if (count < 0 && errno == EAGAIN) {  // somebody else made it non-blocking
+      pollfd state{.fd = fd, .events = POLLOUT, .revents = 0};
+      ::poll(&state, 1, -1);
+    } else if (count < 0 && errno != EINTR) {
+      return false;
+    }
+    text.remove_prefix(static_cast<std::size_t>(std::max<ssize_t>(count, 0)));
   }
+  return true;
 }
 
 void write_error(ipc::JsonWriter& json, const ipc::Error& failure, ipc::JsonView data) {
@@ -43,9 +50,15 @@ std::string sentence(const ipc::Error& failure) {
 }
 }  // namespace
 
-void put(std::string_view text) { write_all(STDOUT_FILENO, text); }
+void put(std::string_view text) {
+  if (!write_all(STDOUT_FILENO, text)) std::exit(exit_status_of(ipc::Word::internal));
+}
 void put_line(std::string_view text) { put(std::string(text) + "\n"); }
-void complain(std::string_view text) { write_all(STDERR_FILENO, "plumb: " + std::string(text) + "\n"); }
+
+/// Where nobody can be told, what is done and how it ends stay the same.
+void complain(std::string_view text) {
+  static_cast<void>(write_all(STDERR_FILENO, "plumb: " + std::string(text) + "\n"));
+}
 
 int fail_with(const Request& request, const ipc::Error& failure, ipc::JsonView data) {
   if (request.json) {

@@ -68,20 +68,31 @@ std::unexpected<ipc::Error> broke(int code) {
 /// How the direction outwards ended.
 struct Outward {
   Notice ended;
-  std::atomic<int> code = 0;  ///< why the input could not be sent
+  std::atomic<int> code = 0;   ///< why the input could not be sent
+  std::atomic<int> input = 0;  ///< why it could not be read
 };
+
+/// What was sent must not look complete: the close of the socket becomes a reset, and whoever reads it stops.
+void break_off(int socket) {
+  const linger at_once{.l_onoff = 1, .l_linger = 0};
+  ::setsockopt(socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  ::shutdown(socket, SHUT_RD);
+}
 
 /// Runs beside the other direction; ends when that one gives `over`.
 void carry_out(int socket, bool stream, const Notice& over, Outward& outward) {
   std::vector<char> part(stream ? part_size : datagram_size);
   while (wait_readable(STDIN_FILENO, over.borrow(), -1)) {
     const auto count = uninterrupted([&] { return ::read(STDIN_FILENO, part.data(), part.size()); });
+    if (count < 0 && errno == EAGAIN) continue;  // a terminal or pipe that others made non-blocking
+    if (count < 0) outward.input = errno;
     if (count <= 0) break;
     if (send_all(socket, {part.data(), static_cast<std::size_t>(count)})) continue;
     outward.code = errno;
     break;
   }
-  if (stream) ipc::end_bytes(socket);
+  if (stream && outward.input != 0) break_off(socket);
+  if (stream && outward.input == 0) ipc::end_bytes(socket);
   outward.ended.give();
 }
 
@@ -113,6 +124,16 @@ ipc::Result<> carry_datagrams_in(int socket, const Outward& outward) {
 }
 }  // namespace
 
+namespace {
+/// Of both directions. An error of the socket is told once, to whichever asks first.
+ipc::Result<> outcome_of(ipc::Result<> inward, const Outward& outward) {
+  if (outward.input != 0)
+    return ipc::fail(ipc::Word::internal, "cannot read standard input: " + ipc::errno_text(outward.input));
+  if (inward && outward.code != 0 && outward.code != EPIPE) return broke(outward.code);
+  return inward;
+}
+}  // namespace
+
 ipc::Result<> pump(int socket) {
   const bool stream = !is_datagram(socket);
   const Notice over;
@@ -121,10 +142,14 @@ ipc::Result<> pump(int socket) {
   auto result = stream ? carry_in(socket) : carry_datagrams_in(socket, outward);
   const bool other_direction_goes_on = result && stream && ::isatty(STDIN_FILENO) == 0;
   ::close(STDOUT_FILENO);
-  if (other_direction_goes_on) return result;  // joins
+  if (other_direction_goes_on) {
+    out.join();
+    return outcome_of(std::move(result), outward);
+  }
   over.give();
   ipc::end_bytes(socket, MSG_DONTWAIT);
   ::shutdown(socket, SHUT_RDWR);
-  return result;
+  out.join();
+  return outcome_of(std::move(result), outward);
 }
 }  // namespace plumb

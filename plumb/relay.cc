@@ -53,7 +53,7 @@ class Relay {
     const auto size = ::recv(program_, room_.data(), room_.size(), MSG_DONTWAIT);
     // ECONNRESET: it ended without reading all that it got; what it wrote lies behind that.
     if (size < 0) return errno == EAGAIN || errno == EINTR || errno == ECONNRESET;
-    if (size == 0) return false;
+    if (size == 0) return !ipc::is_hung_up(program_);  // an empty message, or the end
     if (::send(socket_, room_.data(), static_cast<std::size_t>(size), MSG_NOSIGNAL) >= 0) return true;
     if (errno == EMSGSIZE) warn(size);
     return !is_over(errno);
@@ -121,8 +121,11 @@ ipc::Fd behind_relay(ipc::Fd socket, const std::vector<std::string>& first, std:
   ipc::Fd ours{raw[0]};
   ipc::Fd programs{raw[1]};
   ipc::bound_datagrams(programs.borrow(), ipc::largest_datagram(socket.borrow()));
+  const int room = 1 << 20;  // for all that came first, however small: each costs a kilobyte
+  ::setsockopt(ours.borrow(), SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
   for (const auto& datagram : first)
-    ::send(ours.borrow(), datagram.data(), datagram.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (!datagram.empty())  // it would look like the end
+      ::send(ours.borrow(), datagram.data(), datagram.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   if (!start_apart([&] { relay(socket.borrow(), ours.borrow(), idle); })) return socket;
   return programs;
 }

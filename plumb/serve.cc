@@ -18,6 +18,7 @@ namespace plumb {
 namespace {
 /// The signals that the loop hears through a descriptor instead.
 ipc::Result<ipc::Fd> hear_signals() {
+  ::signal(SIGCHLD, SIG_DFL);  // whoever started us may have had it ignored, and children would vanish
   sigset_t heard;
   ::sigemptyset(&heard);
   for (const int number : {SIGCHLD, SIGTERM, SIGINT}) ::sigaddset(&heard, number);

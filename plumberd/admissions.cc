@@ -291,7 +291,8 @@ void Admissions::pass_on(Entry entry) {
           .framing = entry.inbound.framing,
           .claims = entry.inbound.claims,
           .hops = entry.inbound.hops + 1,
-          .transit = true};
+          .transit = true,
+          .onward = entry.inbound.onward};
   auto shared = std::make_shared<Entry>(std::move(entry));
   Request::start(router_, std::move(ask), Asker{Facts{}},
                  [this, shared](ipc::Result<Connection> outcome, const Decision&) {

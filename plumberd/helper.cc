@@ -91,7 +91,8 @@ Inbound inbound_of(ipc::JsonView params) {
           .hops = static_cast<unsigned>(std::clamp<std::int64_t>(params["hops"].integer_or(0), 0, 1000)),
           .framing = std::string(params["framing"].string_or("bytes")),
           .claims = params["claims"].labels(),
-          .relays = static_cast<std::size_t>(std::max<std::int64_t>(params["relays"].integer_or(0), 0))};
+          .relays = static_cast<std::size_t>(std::max<std::int64_t>(params["relays"].integer_or(0), 0)),
+          .onward = params["onward"].boolean_or(false)};
 }
 
 LogLevel level_from(std::string_view name) {

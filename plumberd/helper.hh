@@ -56,6 +56,7 @@ struct Inbound {
   std::string framing = "bytes";
   ipc::Labels claims{};
   std::size_t relays = 0;  ///< to this service that the helper carries already, as it says
+  bool onward = false;     ///< it can relay to what a dial of that kind came to
 };
 
 /// Bytes that a helper carried between two sockets.

@@ -19,6 +19,7 @@ struct Ask {
   unsigned hops = 1;
   bool transit = false;  ///< to other hosts only: what is here was judged `in` under its own name
   bool ktls = false;     ///< the client may be given a socket of path "ktls"
+  bool onward = false;   ///< it is a helper's relay that can be given a socket of that kind
 };
 
 /// Whose facts are judged: a live client's, gathered as rules ask for them, or given ones (explain as,

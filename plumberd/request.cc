@@ -24,7 +24,7 @@ DialOrder order_for(const Config& config, const Ask& ask, const Target& target, 
                   .framing = ask.framing,
                   .claims = ask.claims,
                   .ktls = ask.ktls,
-                  .onward = ask.transit};
+                  .onward = ask.onward};
   if (!target.uri.service.empty()) order.service = target.service;
   order.addresses = judged.addresses;
   order.judge = judged.resolve;
@@ -220,7 +220,7 @@ std::vector<std::string> Request::judge_found(const Target& target,
 std::optional<Dialled> Request::take_warm(const Target& target, const Judged& judged) {
   // Behind a spare of tls stands a relay already, and not one of whole messages, or that tells another of a
   // cut.
-  if ((ask_.framing != "bytes" || ask_.transit) && target.uri.scheme != "tcp") return {};
+  if ((ask_.framing != "bytes" || ask_.onward) && target.uri.scheme != "tcp") return {};
   return router_.warm.take(*config_, target, [&](const std::string& address) {
     if (judged.resolve) allowed_ = judge_addresses(*config_, target, {address}, asker_, decision_);
     return std::ranges::find(allowed_, address) != allowed_.end();

@@ -79,20 +79,14 @@ unsigned on_psk_server(SSL* ssl, const char* identity, unsigned char* key, unsig
   return static_cast<unsigned>(psk->bytes().size());
 }
 
-long lifetime_of(const Facts& facts) {
-  const auto lifetime = facts.context->settings().session_lifetime;
-  return static_cast<long>(std::chrono::duration_cast<std::chrono::seconds>(lifetime).count());
-}
-
 /// Takes the session over (returns 1) where it can be used again. However often it is resumed, the handshake
 /// that it began with is the one that looked at certificates and lists.
 int on_new_session(SSL* ssl, SSL_SESSION* session) {
   auto& facts = facts_of(ssl);
   facts.got_ticket = true;
   if (facts.place.empty()) return 0;
-  auto left = std::min(SSL_SESSION_get_timeout(session), lifetime_of(facts));
-  if (SSL_session_reused(ssl) == 1)
-    left = std::min(left, static_cast<long>(facts.session_end - SSL_SESSION_get_time(session)));
+  const auto left = std::min(SSL_SESSION_get_timeout(session),
+                             static_cast<long>(facts.session_end - SSL_SESSION_get_time(session)));
   if (left <= 0) return 0;
   SSL_SESSION_set_timeout(session, left);
   facts.context->sessions().put(facts.place, SslSession{session});
@@ -103,7 +97,7 @@ int on_new_session(SSL* ssl, SSL_SESSION* session) {
 int on_ticket_made(SSL* ssl, void*) {
   auto* session = SSL_get_session(ssl);
   if (end_in_ticket(session)) return 1;
-  const std::int64_t end = std::time(nullptr) + lifetime_of(facts_of(ssl));
+  const auto end = facts_of(ssl).context->session_end();
   return SSL_SESSION_set1_ticket_appdata(session, &end, sizeof end);
 }
 

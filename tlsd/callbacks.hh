@@ -29,7 +29,7 @@ struct Facts {
   Records records{};
   ipc::Framing framing = ipc::Framing::bytes;  ///< what the client reads: bytes, or whole libipc messages
   std::string place{};                         ///< where tickets are kept; empty: nowhere
-  std::int64_t session_end = 0;  ///< client: of the session that is to be resumed, and of all that follow it
+  std::int64_t session_end = 0;                ///< client: of this session and of all that resume it
 };
 
 /// Makes the context's connections fill the Facts in their app data (SSL_set_app_data; they must live as long

@@ -65,6 +65,12 @@ Result<std::shared_ptr<Context>> Context::make(const Settings& settings, Role ro
   return context;
 }
 
+std::int64_t Context::session_end() const {
+  const auto lifetime = std::chrono::duration_cast<std::chrono::seconds>(settings_.session_lifetime).count();
+  const std::int64_t end = std::time(nullptr) + lifetime;
+  return lists_end_ == 0 ? end : std::min(end, lists_end_);
+}
+
 bool Context::is_stale() const {
   if (lists_end_ != 0 && std::time(nullptr) >= lists_end_) return true;
   return std::ranges::any_of(stamps_, [](const Stamp& stamp) { return stamp_of(stamp.path) != stamp; });
@@ -157,8 +163,10 @@ Result<> Context::load_trust(const Log& log) {
 
 /// A file that is written anew in a directory does not change that.
 void Context::watch_entries(const std::string& directory) {
-  std::error_code none;
-  for (const auto& entry : std::filesystem::directory_iterator{directory, none}) watch(entry.path());
+  std::error_code failed;
+  for (std::filesystem::directory_iterator entry{directory, failed}, end; !failed && entry != end;
+       entry.increment(failed))
+    watch(entry->path());
 }
 
 Result<> Context::load_psks(const Log& log) {

@@ -42,6 +42,9 @@ class Context {
   Verify verify() const { return role_ == Role::server ? Verify::full : settings_.verify; }
   const PskTable& psks() const { return psks_; }
   SessionStore& sessions() { return sessions_; }
+  /// Of one that begins now (seconds since the epoch): no revocation list that was looked at has expired
+  /// then.
+  std::int64_t session_end() const;
   /// Tickets of this context are good wherever a context was made of the same `profile` and files, and is
   /// told the same secret.
   void share_tickets(std::string_view secret, std::string profile);

@@ -73,9 +73,8 @@ void resume(Session& session, const Settings& settings, const ipc::Uri& uri, con
   if (!settings.session_cache || facts.psk) return;
   facts.place = identity + "@" + uri.host + ":" + std::to_string(uri.port_or_default());
   const auto kept = facts.context->sessions().take(facts.place);
-  if (!kept) return;
-  facts.session_end = end_of(kept.get());
-  SSL_set_session(session.raw(), kept.get());
+  facts.session_end = kept ? end_of(kept.get()) : facts.context->session_end();
+  if (kept) SSL_set_session(session.raw(), kept.get());
 }
 }  // namespace
 

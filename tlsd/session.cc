@@ -185,19 +185,22 @@ void Session::note_fault() {
   if (teller_) teller_(*fault_);
 }
 
-/// The peer's new keys that could not be answered yet, or a ticket of which only a part is there: before
-/// that OpenSSL says no close_notify.
+/// The peer's new keys that could not be answered yet: before that OpenSSL says no close_notify. (A message
+/// of which only a part has come is not waited for: the rest may never come.)
 Io Session::finish_message() {
   if (SSL_in_init(ssl_.get()) == 0) return Io::done;
   give_credit(ssl_.get(), least_credit);
-  return outcome(SSL_do_handshake(ssl_.get()), write_wants_);
+  const auto io = outcome(SSL_do_handshake(ssl_.get()), write_wants_);
+  if (io == Io::closed) note_fault();
+  holds_more_ = holds_more_ || io == Io::closed;
+  return io;
 }
 
 Io Session::finish() {
   if (finished_) return Io::done;
   if (broken_) return Io::closed;
   ERR_clear_error();
-  if (const auto io = finish_message(); io != Io::done) return io;
+  if (const auto io = finish_message(); io == Io::closed || write_wants_ == UV_WRITABLE) return io;
   hold_back(ssl_.get(), true);  // close_notify goes with the FIN
   const int returned = SSL_shutdown(ssl_.get());
   const int error = returned < 0 ? SSL_get_error(ssl_.get(), returned) : SSL_ERROR_NONE;

@@ -44,8 +44,12 @@ class Program {
 
   ipc::Result<> attach(int socket) {
     const sock_fprog program{.len = static_cast<unsigned short>(code_.size()), .filter = code_.data()};
-    if (::setsockopt(socket, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0) return {};
-    return ipc::fail_errno("setsockopt(SO_ATTACH_FILTER)");
+    if (::setsockopt(socket, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) != 0)
+      return ipc::fail_errno("setsockopt(SO_ATTACH_FILTER)");
+    // Whoever gets the socket could take the filter off, disconnect, and be sent the datagrams of new peers.
+    const int on = 1;
+    if (::setsockopt(socket, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof on) == 0) return {};
+    return ipc::fail_errno("setsockopt(SO_LOCK_FILTER)");
   }
 
  private:

@@ -18,12 +18,16 @@ class UdpListener final : public ipc::Listener {
       return ipc::fail(ipc::Word::bad_request,
                        "cannot listen on " + request_.uri.host + ": give an address or localhost");
     number_ = request_.uri.port_or_default();
+    const bool is_any_port = number_ == 0;
     for (const auto& address : addresses) {
       auto port = std::make_unique<Port>(scheme_, helper_, request_);
       Peer at{address, number_};
       auto opened = port->open(at);
-      // localhost: a machine without IPv6 has only the first.
-      if (!opened && ports_.empty()) return opened;
+      // localhost: a machine without IPv6 has only the first. (Of a port that the kernel chose for the first,
+      // somebody may have the second.)
+      const bool may_lack = !ports_.empty() && (opened.has_value() ||
+                                                opened.error().word == ipc::Word::unreachable || is_any_port);
+      if (!opened && !may_lack) return opened;
       if (!opened) continue;
       number_ = at.port;
       ports_.push_back(std::move(port));

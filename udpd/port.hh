@@ -66,6 +66,7 @@ class Port {
   std::uint64_t now() const { return helper_.loop().now(); }
   Flow* find(const Peer& peer);
   void on_ready();
+  void watch_draining();
   void take(std::span<const Arrival> arrivals);
   std::size_t push_run(Flow& flow, std::span<const Arrival> arrivals);
   void take_one(const Arrival& arrival);
@@ -114,6 +115,7 @@ class Port {
   bool is_taking_ = false;  ///< those that were read last; more of any flow's may be among them
   std::size_t pending_ = 0;
   std::vector<Peer> draining_;
+  ipc::Timer draining_watch_;
   ipc::Poll poll_;
 };
 

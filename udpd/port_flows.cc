@@ -149,6 +149,19 @@ void Port::begin_direct(Flow& flow) {
   enter(flow, Flow::Stage::draining);
   flow.drained_at = read_ + queued;
   draining_.push_back(flow.peer);
+  watch_draining();
+}
+
+/// What lies in the queue may be of no use to anybody (a wrong checksum) and then makes no readiness.
+void Port::watch_draining() {
+  constexpr ipc::Milliseconds moment{20};
+  if (draining_watch_) return;
+  draining_watch_ = ipc::Timer{helper_.loop(), moment, [this] {
+                                 draining_watch_.stop();
+                                 on_ready();
+                                 if (queued_at_most() == 0) deliver_drained(true);
+                                 if (!draining_.empty()) watch_draining();
+                               }};
 }
 
 /// A bound on the datagrams that lie in the listener's queue.

@@ -51,8 +51,7 @@ void RelayedFlow::start(Outlet outlet, OnEnd on_end) {
   on_end_ = std::move(on_end);
   active_at_ = helper_.loop().now();
   poll_.stop();  // a descriptor is watched once
-  poll_ =
-      ipc::Poll{helper_.loop(), service_.borrow(), UV_READABLE, [this](int events) { on_service(events); }};
+  poll_ = ipc::Poll{helper_.loop(), service_.borrow(), wanted(), [this](int events) { on_service(events); }};
   watch_idle(idle_);
 }
 
@@ -83,9 +82,11 @@ bool RelayedFlow::flush() {
   const auto sent = ::send(service_.borrow(), unsent_.data(), unsent_.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   if (sent < 0 && errno != EAGAIN && errno != EINTR) return false;
   if (sent > 0) unsent_.erase(0, static_cast<std::size_t>(sent));
-  poll_.change(unsent_.empty() ? UV_READABLE : UV_READABLE | UV_WRITABLE);
+  poll_.change(wanted());
   return true;
 }
+
+int RelayedFlow::wanted() const { return unsent_.empty() ? UV_READABLE : UV_READABLE | UV_WRITABLE; }
 
 void RelayedFlow::on_service(int events) {
   if ((events & UV_WRITABLE) != 0 && !unsent_.empty() && !flush()) return end();
@@ -111,7 +112,8 @@ void RelayedFlow::warn() const {
 void RelayedFlow::read_datagrams() {
   for (int round = 0; round < rounds_per_turn; ++round) {
     const auto batch = receive(service_.borrow());
-    if (batch.code != 0) return end();
+    if (batch.code != 0 && is_unix_) return end();  // else it is ICMP's, of one datagram
+    if (batch.code != 0) return;
     std::array<std::string_view, batch_size> views;
     std::size_t count = 0;
     bool ended = false;

@@ -37,6 +37,7 @@ class RelayedFlow {
   void warn() const;
   bool push_stream(std::string_view bytes);
   bool flush();
+  int wanted() const;
   void on_peer();
   void watch_idle(ipc::Milliseconds delay);
   void end();
@@ -47,6 +48,7 @@ class RelayedFlow {
   ipc::Fd service_;
   ipc::Fd own_;
   int type_;
+  bool is_unix_ = ipc::domain_of(service_.borrow()) == AF_UNIX;
   ipc::Framing framing_;
   ipc::Milliseconds idle_;
   std::uint64_t active_at_ = 0;

@@ -218,6 +218,7 @@ Question Helper::ask_admission(const Arrival& arrival, Milliseconds deadline, On
   if (const auto relays = relays_to_->find(arrival.hop.service); relays != relays_to_->end())
     writer.add("relays", static_cast<std::int64_t>(relays->second));
   if (!arrival.hop.claims.empty()) writer.key("claims").raw(arrival.hop.claims);
+  if (arrival.onward) writer.add("onward", true);
   writer.end();
   // A relay counts from the question on: many peers may ask at once.
   auto tell = [counted = count_relay(arrival.hop.service),
@@ -242,7 +243,9 @@ void Helper::deliver(const std::string& token, Fd fd, std::string_view path,
   }
   writer.end();
   const int raw = fd.borrow();
-  channel_->notify("deliver", params, std::span{&raw, 1});
+  if (channel_->notify("deliver", params, std::span{&raw, 1})) return;
+  log("error", "an admitted connection could not be delivered: too much waits for the router");
+  give_up(token);
 }
 
 void Helper::give_up(const std::string& token) {

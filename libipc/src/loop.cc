@@ -30,7 +30,8 @@ std::uint32_t epoll_flags(int events) {
 
 /// What the callback is told; a hang-up is whatever was waited for.
 int happened(std::uint32_t ready, int wanted) {
-  if ((ready & EPOLLERR) != 0) return UV_READABLE | UV_WRITABLE | UV_DISCONNECT;
+  const int urgent = (ready & EPOLLPRI) != 0 ? UV_PRIORITIZED : 0;
+  if ((ready & EPOLLERR) != 0) return UV_READABLE | UV_WRITABLE | UV_DISCONNECT | urgent;
   int events = (ready & EPOLLHUP) != 0 ? wanted : 0;
   for (const auto& [ours, theirs] : flags)
     if ((ready & theirs) != 0) events |= ours;

@@ -35,6 +35,12 @@ Result<std::pair<Fd, std::unique_ptr<PlainEnd>>> PlainEnd::make(Peer peer) {
   return std::pair{std::move(theirs), std::make_unique<PlainEnd>(std::move(ours), peer)};
 }
 
+/// A byte sent with MSG_OOB is one like any other where it goes.
+PlainEnd::PlainEnd(Fd socket, Peer peer) : socket_{std::move(socket), SOCK_STREAM}, peer_{peer} {
+  const int on = 1;
+  ::setsockopt(borrow(), SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
+}
+
 PlainEnd::~PlainEnd() {
   if (!abrupt_) eat_but(0);
 }
@@ -55,15 +61,8 @@ int PlainEnd::events(bool, bool to_write) const {
 /// Nobody may be reading now, and it is not said again.
 void PlainEnd::note(int events) {
   ended_ = ended_ || (events & UV_DISCONNECT) != 0;
-  if ((events & UV_PRIORITIZED) != 0) take_urgent_inline();
+  has_urgent_ = has_urgent_ || (events & UV_PRIORITIZED) != 0;
   holds_more_ = true;
-}
-
-/// A byte sent with MSG_OOB is one like any other where it goes; nobody looks at whole messages any more.
-void PlainEnd::take_urgent_inline() {
-  const int on = 1;
-  ::setsockopt(borrow(), SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
-  has_urgent_ = true;
 }
 
 Transfer PlainEnd::read(std::span<char> buffer) {
@@ -72,6 +71,7 @@ Transfer PlainEnd::read(std::span<char> buffer) {
   was_answered_ = was_answered_ && got.size == 0;
   got.drained = got.drained && !ended_;
   holds_more_ = got.io == Io::done && !got.drained;
+  if (got.io == Io::again && ended_ && unread() > carried_) got = take_queued(buffer);
   if (got.io == Io::again && ended_) got.io = Io::closed;
   got.broken = got.io == Io::closed && was_cut();
   return got;
@@ -119,8 +119,7 @@ Transfer PlainEnd::take_queued(std::span<char> buffer) {
   const bool is_last = size == fresh && got == whole;
   carried_ = is_last && receive(borrow(), 0, buffer.subspan(got, 1), MSG_PEEK, nullptr) == 1 ? 1 : 0;
   if (got + carried_ > 0) return {.size = got + carried_};
-  // Descriptors behind the carried byte end a read; an urgent byte counts, and cannot be read until it is
-  // announced.
+  // Descriptors or an urgent byte behind the carried one have ended the read.
   return eaten > 0 && whole > 0 ? take_queued(buffer) : Transfer{.io = Io::again};
 }
 

@@ -61,13 +61,21 @@ class BytePump final : public Pump {
     if (!pipe_) return fill_buffer();
     const auto count = ::splice(from_.borrow(), nullptr, pipe_.in(), nullptr, splice_size,
                                 SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-    if (count < 0 && errno == EAGAIN) return rest();
     if (count < 0 && errno == EINTR) return true;
     if (count < 0 && errno == EINVAL) return fill_buffer();  // a record that splice cannot take
+    const bool is_rest = count < 0 && errno == EAGAIN;
+    // At an urgent byte (TCP's) splice stops for good, as if nothing or an end stood there; recv does not.
+    if ((is_rest || count == 0) && has_bytes()) return fill_buffer();
+    if (is_rest) return rest();
     if (count <= 0) return end_of_source(count < 0);
     in_pipe_ = static_cast<std::size_t>(count);
     is_bulk_ = in_pipe_ >= bulk_read / 4;
     return flush();
+  }
+
+  bool has_bytes() const {
+    char byte = 0;
+    return ::recv(from_.borrow(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
   }
 
   bool flush() {

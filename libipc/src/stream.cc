@@ -28,6 +28,7 @@ Transfer SocketStream::read(std::span<char> buffer) {
   // A UNIX peer that closed with bytes of ours unread: all it had sent was read before this, so nothing is
   // cut.
   if (outcome.broken && errno == ECONNRESET && domain_of(borrow()) == AF_UNIX) outcome.broken = false;
+  if (outcome.io == Io::closed) outcome.broken = outcome.broken || has_failed_;
   return outcome;
 }
 
@@ -35,6 +36,8 @@ Transfer SocketStream::write(std::string_view bytes) {
   ssize_t count = -1;
   do count = ::send(borrow(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   while (count < 0 && errno == EINTR);
+  // A reset is told once, to whoever asks first; behind EPIPE there was none.
+  if (count < 0 && errno != EAGAIN && errno != EPIPE) has_failed_ = domain_of(borrow()) != AF_UNIX;
   return outcome_of(count);
 }
 

@@ -87,7 +87,8 @@ void Inbound::ask(Hop hop) {
   framing_ = hop.framing;
   const Arrival arrival{.listen = listener_.request().id,
                         .hop = std::move(hop),
-                        .labels = labels_text(listener_.request().uri.scheme, ends_, labels_)};
+                        .labels = labels_text(listener_.request().uri.scheme, ends_, labels_),
+                        .onward = true};
   question_ = helper_.ask_admission(
       arrival, admission_time, [this](Result<Admission> admission) { on_admitted(std::move(admission)); });
 }

@@ -37,10 +37,14 @@ Result<> StreamListener::open() {
     return fail(Word::bad_request,
                 "cannot listen on " + request_.uri.host + ": give an address or localhost");
   port_ = request_.uri.port_or_default();
+  const bool is_any_port = port_ == 0;
   for (const auto& address : addresses) {
     auto bound = bind_one(address);
-    // localhost: a machine without IPv6 has only the first.
-    if (!bound && sockets_.empty()) return bound;
+    // localhost: a machine without IPv6 has only the first. (Of a port that the kernel chose for the first,
+    // somebody may have the second.)
+    const bool may_lack =
+        !sockets_.empty() && (bound.has_value() || bound.error().word == Word::unreachable || is_any_port);
+    if (!bound && !may_lack) return bound;
   }
   for (std::size_t i = 0; i < sockets_.size(); ++i)
     sockets_[i].poll =

@@ -69,7 +69,7 @@ struct Passage {
                                 end.send(ipc::hop_ok());
                                 serve(end);
                               })},
-        middle{{"--allow", "in", "el", "tcp:127.0.0.1", "--allow", "out", "x", "tls:127.0.0.1"},
+        middle{{"--allow", "in", "el", "*", "--allow", "out", "x", "tls:127.0.0.1"},
                "[routes]\nel = { target = \"tls://127.0.0.1:" + std::to_string(server.port()) +
                    "/x\", profile = \"p\" }\n[tls.p]\nca = \"" + ca.certificate() + "\"\n" + listen} {}
   ipc::Fd dial() {
@@ -94,6 +94,23 @@ Test(inbound, transit_passes_a_cut_on_as_a_cut_and_an_end_as_an_end) {
     const auto count = ::recv(client.borrow(), &byte, 1, 0);
     cr_assert_eq(count, in_order ? 0 : -1, "%s", in_order ? "in order" : "cut");
   }
+}
+
+Test(inbound, transit_of_datagrams_adds_nothing_to_them) {
+  Passage passage{"[[listen]]\nuri = \"udp://127.0.0.1:0\"\ntransit = true\n", [&](kit::TlsEnd& end) {
+                    end.receive_exactly(2);
+                    end.send("said");
+                    end.receive_all();
+                  }};
+  auto door = passage.near.door();
+  auto answer =
+      door.call("connect", ask("el", "el udp://127.0.0.1:" + std::to_string(passage.middle.port()) + "/el"));
+  const auto client = answer.take_fd();
+  kit::send_all(client.borrow(), "go");
+  std::array<char, 64> room{};
+  cr_assert(kit::is_readable(client.borrow()));
+  const auto size = ::recv(client.borrow(), room.data(), room.size(), 0);
+  cr_assert_eq(std::string(room.data(), static_cast<std::size_t>(size)), "said");
 }
 
 Test(inbound, transit_tells_the_other_host_of_a_client_that_was_cut) {

@@ -1,5 +1,6 @@
 // The command line against a scripted router: what goes over the door, what is printed, the exit statuses.
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -150,6 +151,37 @@ Test(plumb, connect_carries_bytes_and_passes_the_end_of_the_input_on) {
   cr_assert(outcome.output.ends_with("end"));
 }
 
+Test(plumb, connect_says_what_is_wrong_with_its_input_and_does_not_pass_it_off_as_an_end) {
+  const Scripted scripted;
+  const ipc::Fd directory{::open("/", O_RDONLY | O_CLOEXEC)};
+  auto command = plumb({"connect", "pong"});
+  command.input = directory.borrow();
+  kit::Process process{command};
+  auto wire = scripted.accept();
+  const auto service = kit::take_over(wire);
+  process.wait_for_error("cannot read standard input: Is a directory");
+  cr_assert_eq(process.wait(), 9);
+}
+
+Test(plumb, that_cannot_complain_has_the_same_exit_status) {
+  for (const auto* error : {"2>/dev/full", "2>&-"}) {
+    const auto line = "exec " + kit::binary("plumb") + " --rundir /nonexistent ping " + error;
+    cr_assert_eq(kit::run({.args = {"sh", "-c", line}}).status, 4, "%s", error);
+  }
+}
+
+Test(plumb, serve_goes_on_where_children_are_not_waited_for_by_default) {
+  const Scripted scripted;
+  const auto* ignoring =
+      "import "
+      "os,signal,sys\nsignal.signal(signal.SIGCHLD,signal.SIG_IGN)\nos.execv(sys.argv[1],sys.argv[1:])";
+  kit::Process process{kit::Command{.args = {"python3", "-c", ignoring, kit::binary("plumb"), "serve", "pong",
+                                             "--max", "1", "--", "echo", "up"}}};
+  auto wire = scripted.accept();
+  kit::accept_registration(wire);
+  for (int i = 0; i < 3; ++i) cr_assert_eq(kit::receive_all(kit::send_accepted(wire).borrow()), "up\n");
+}
+
 Test(plumb, connect_passes_the_end_of_the_service_on_while_input_still_flows) {
   const Scripted scripted;
   auto [input, ours] = kit::must(ipc::socket_pair(SOCK_STREAM));
@@ -283,7 +315,7 @@ Test(plumb, serve_puts_early_datagrams_in_front) {
   kit::accept_registration(wire);
   auto [theirs, ours] = kit::must(ipc::socket_pair(SOCK_DGRAM));
   const int raw = theirs.borrow();
-  wire.notify("accepted", R"({"service":"pong","fd":0,"labels":{},"first":["b25l","dHdv"]})", {&raw, 1});
+  wire.notify("accepted", R"({"service":"pong","fd":0,"labels":{},"first":["","b25l","dHdv"]})", {&raw, 1});
   theirs = ipc::Fd{};
   kit::send_all(ours.borrow(), "three");
   for (const auto* answer : {"<one>", "<two>", "<three>"}) {

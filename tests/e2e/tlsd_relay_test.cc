@@ -199,6 +199,27 @@ Test(tlsd_relay, urgent_bytes_are_bytes_like_others_and_end_nothing) {
   cr_assert(said == "x!more?", "%s", said.c_str());
 }
 
+Test(tlsd_relay, urgent_last_words_of_a_program_that_left_an_answer_unread_arrive) {
+  std::string said;
+  bool clean = false;
+  std::atomic<bool> is_through = false;
+  DialBench bench{{}, [&](TlsEnd& end) {
+                    end.send("hello");
+                    said = end.receive_all(&clean);
+                    is_through = true;
+                  }};
+  for (int i = 0; i < 20; ++i) {
+    is_through = false;
+    auto socket = bench.dial().take_fd();
+    cr_assert(is_readable(socket.borrow()));
+    cr_assert_eq(::send(socket.borrow(), "!", 1, MSG_OOB), 1);
+    send_all(socket.borrow(), "last words");
+    socket = ipc::Fd{};
+    cr_assert(eventually([&] { return is_through.load(); }));
+    cr_assert(said == "!last words" && clean, "%d: %s", i, said.c_str());
+  }
+}
+
 Test(tlsd_relay, descriptors_that_a_program_sends_do_not_hold_up_others) {
   const auto listener = listen_tcp();
   DialBench bench;

@@ -46,7 +46,7 @@ Test(tlsd_sessions, however_often_they_resume_end_with_their_lifetime) {
 
 Test(tlsd_sessions, end_when_a_revocation_list_expires) {
   Resumer test;
-  const auto list = test.bench.ca.revocations({}, 3);
+  const auto list = test.bench.ca.revocations({}, 8);
   test.dial({{"crl", list}});
   test.dial({{"crl", list}});
   cr_assert_eq(test.resumed.load(), 1);

@@ -37,6 +37,10 @@ Test(udpd_listen, raw_datagrams_that_came_before_the_socket_come_first_and_in_or
     cr_assert(receive_datagram(flow.socket.borrow()) == "later");
     send_datagram(flow.socket.borrow(), "answer");
     cr_assert(receive_datagram(peer.borrow()) == "answer");
+    // Without its filter it could be disconnected and take the datagrams of new peers.
+    const int nothing = 0;
+    cr_assert_eq(::setsockopt(flow.socket.borrow(), SOL_SOCKET, SO_DETACH_FILTER, &nothing, sizeof nothing),
+                 -1);
   }
 }
 

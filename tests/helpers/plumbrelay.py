@@ -9,7 +9,7 @@ import termios
 
 CHUNK = 65536
 SEGMENT_MAX = 36_544  # a message up to here travels with a descriptor, which keeps the next one out of the same read
-UNREAD_MAX = 64  # such messages that the other side has not read
+UNREAD_MAX = 32  # such messages that the other side has not read
 REPLY_SECONDS = 1
 DRAIN_SECONDS = 2
 SIOCOUTQ = termios.TIOCOUTQ

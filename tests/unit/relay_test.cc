@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <thread>
 
@@ -184,6 +185,43 @@ Test(relay, a_reader_that_goes_away_ends_its_direction_only_then_the_relay) {
   const auto outcome = bench.run(push, leave);
   cr_assert(outcome.end == RelayOutcome::End::finished);
   cr_assert_eq(outcome.b_to_a, 0U);
+}
+
+Test(relay, an_urgent_byte_in_a_stream_that_is_spliced_neither_stops_nor_ends_it) {
+  Bench bench{tcp_ends(), unix_ends()};
+  std::atomic<bool> is_bulk = false;
+  const auto bytes = noise(1 << 20, 3);
+  const auto push = [&](int socket) {
+    kit::send_all(socket, bytes);
+    kit::eventually([&] { return is_bulk.load(); });
+    cr_assert_eq(::send(socket, "!", 1, MSG_OOB), 1);
+    kit::send_all(socket, bytes);
+    finish(socket);
+  };
+  const auto pull = [&](int socket) {
+    cr_assert(kit::receive_exactly(socket, bytes.size()) == bytes);
+    is_bulk = true;
+    cr_assert(kit::receive_all(socket) == bytes);  // TCP keeps the urgent byte apart
+    finish(socket);
+  };
+  cr_assert(bench.run(push, pull).end == RelayOutcome::End::finished);
+}
+
+Test(relay, a_reset_is_one_whichever_direction_hears_of_it) {
+  for (int i = 0; i < 50; ++i) {
+    Bench bench{tcp_ends(), tcp_ends()};
+    const auto bytes = noise(1 << 14, 3);
+    const auto break_off = [&](int socket) {
+      kit::receive_exactly(socket, bytes.size());
+      const linger at_once{.l_onoff = 1, .l_linger = 0};
+      ::setsockopt(socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+      bench.close_a();
+    };
+    const auto push = [&](int socket) {
+      while (::send(socket, bytes.data(), bytes.size(), MSG_NOSIGNAL) > 0) continue;
+    };
+    cr_assert(bench.run(break_off, push).end == RelayOutcome::End::reset, "round %d", i);
+  }
 }
 
 Test(relay, an_idle_relay_ends_at_its_limit) {

@@ -75,6 +75,7 @@ struct Arrival {
   std::string listen{};  ///< JSON text of the listen's id
   Hop hop{};
   std::string labels{};  ///< JSON text of an object
+  bool onward = false;   ///< what a dial of that kind came to can be relayed to
 };
 struct Admission {
   std::string token{};  ///< JSON text

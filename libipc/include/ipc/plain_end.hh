@@ -23,7 +23,7 @@ class PlainEnd final : public Stream {
   /// The peer's end (blocking) and ours.
   static Result<std::pair<Fd, std::unique_ptr<PlainEnd>>> make(Peer peer = Peer::program);
   /// Owns `socket`, in whose queue a byte lies that was never sent by anybody.
-  PlainEnd(Fd socket, Peer peer) : socket_{std::move(socket), SOCK_STREAM}, peer_{peer} {}
+  PlainEnd(Fd socket, Peer peer);
   PlainEnd(const PlainEnd&) = delete;
   ~PlainEnd() override;
   int borrow() const override { return socket_.borrow(); }
@@ -41,7 +41,6 @@ class PlainEnd final : public Stream {
   std::size_t unread() const;
   bool was_cut();
   void note_error(int code);
-  void take_urgent_inline();
   /// Eats what was carried, but for `left` bytes. Whoever waits for an answer is woken for nothing by the
   /// memory that this frees (unix(7)'s sockets know one queue of waiters), so it is done after the answer, if
   /// there is one.
@@ -55,7 +54,7 @@ class PlainEnd final : public Stream {
   bool holds_more_ = false;
   bool abrupt_ = false;
   bool is_cut_ = false;      ///< by the relay at the other end
-  bool has_urgent_ = false;  ///< urgent bytes have come, which end a read and are no part of others' counts
+  bool has_urgent_ = false;  ///< bytes sent with MSG_OOB have come: a read ends before each
 };
 
 }  // namespace ipc

@@ -62,6 +62,7 @@ class SocketStream final : public Stream {
 
  private:
   StrangerFd socket_;
+  bool has_failed_ = false;  ///< an error that a write was told, and no read will be
 };
 
 std::unique_ptr<Stream> socket_stream(Fd socket);
