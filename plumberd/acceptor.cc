@@ -38,6 +38,7 @@ void Acceptor::watch() {
 
 void Acceptor::accept_some() {
   const auto take = [this](ipc::Fd socket) {
+    if (type_ == SOCK_STREAM && !refuses_fds_) ipc::take_urgent_inline(socket.borrow());
     take_(ipc::StrangerFd{std::move(socket), type_, refuses_fds_});
   };
   if (accept_all(listener_.borrow(), per_turn_, take)) {

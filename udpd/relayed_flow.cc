@@ -35,6 +35,7 @@ ipc::Result<std::unique_ptr<RelayedFlow>> RelayedFlow::open(ipc::Helper& helper,
     counted = true;
   }
   TRY(ipc::set_blocking(service.borrow(), false));
+  if (type == SOCK_STREAM) ipc::take_urgent_inline(service.borrow());
   std::unique_ptr<RelayedFlow> flow{new RelayedFlow{helper, std::move(service), type, framing, idle}};
   if (!counted) flow->carried_ = &helper.carried();
   return flow;

@@ -29,36 +29,25 @@ std::vector<Fd> take_fds(msghdr& header) {
   return fds;
 }
 
-/// More messages than the kernel queues for one socket.
-constexpr int most_unread = 4096;
-
 int option_of(int socket, int option) {
   int value = -1;
   socklen_t size = sizeof value;
   return ::getsockopt(socket, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
 }
 
-/// Copies of the descriptors in the next unread message, and thereby the sockets themselves, lose their
-/// linger. False: there was no message.
-bool look_for_fds(int socket, bool is_stream) {
-  alignas(cmsghdr) std::array<char, fds_room + CMSG_SPACE(sizeof(ucred))> control;
-  std::array<char, 16'384> bytes;
-  iovec part{bytes.data(), bytes.size()};
+/// Whether anything lies unread in a socket that is not connected for reading any more. A credential tells an
+/// empty message from none; descriptors, which find no room, stay where they are.
+bool has_unread(int socket, bool is_stream) {
+  int bytes = 0;
+  if (is_stream) return ::ioctl(socket, FIONREAD, &bytes) != 0 || bytes > 0;
+  const int on = 1;
+  ::setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(ucred))> control;
   msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
   header.msg_control = control.data();
   header.msg_controllen = control.size();
   const auto count = ::recvmsg(socket, &header, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  if (count < 0 || (count == 0 && (is_stream || header.msg_controllen == 0))) return false;
-  close_fds(header);
-  return true;
-}
-
-/// Before descriptors of strangers are closed: a socket with SO_LINGER would make close(2) wait (socket(7)).
-void forget_linger(const std::vector<Fd>& fds) {
-  const linger none{};
-  for (const auto& fd : fds) ::setsockopt(fd.borrow(), SOL_SOCKET, SO_LINGER, &none, sizeof none);
+  return count >= 0 && header.msg_controllen > 0;
 }
 
 bool is_hangup(int code) { return code == ECONNRESET || code == EPIPE || code == ENOTCONN; }
@@ -122,7 +111,7 @@ Result<Received> receive_with_fds(int socket, std::span<char> buffer) {
   const bool too_many = received.fds.size() > max_fds;
   const bool too_long = (header.msg_flags & MSG_TRUNC) != 0;
   if (!too_many && !too_long) return received;
-  forget_linger(received.fds);
+  close_apart(std::move(received.fds));
   if (too_many) return fail(Word::bad_request, "more than 16 descriptors in one message");
   return fail(Word::bad_request, "a message of more than " + std::to_string(buffer.size()) + " bytes");
 }
@@ -130,8 +119,7 @@ Result<Received> receive_with_fds(int socket, std::span<char> buffer) {
 Result<Received> receive_without_fds(int socket, std::span<char> buffer) {
   auto received = receive_with_fds(socket, buffer);
   if (!received) return received;
-  forget_linger(received->fds);
-  received->fds.clear();
+  close_apart(std::exchange(received->fds, {}));
   return received;
 }
 
@@ -156,9 +144,15 @@ ssize_t receive_bytes(int socket, std::span<char> buffer) {
 
 bool close_fds(msghdr& header) {
   if (header.msg_controllen == 0) return false;
-  const auto fds = take_fds(header);
-  forget_linger(fds);
-  return !fds.empty();
+  auto fds = take_fds(header);
+  const bool had = !fds.empty();
+  close_apart(std::move(fds));
+  return had;
+}
+
+void take_urgent_inline(int socket) {
+  const int on = 1;
+  ::setsockopt(socket, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
 }
 
 bool refuse_fds(int socket) {
@@ -167,24 +161,19 @@ bool refuse_fds(int socket) {
 }
 
 StrangerFd& StrangerFd::operator=(StrangerFd&& from) noexcept {
-  disarm();
+  let_go();
   socket_ = std::move(from.socket_);
   type_ = from.type_;
   refuses_ = from.refuses_;
   return *this;
 }
 
-void StrangerFd::disarm() const noexcept {
+void StrangerFd::let_go() noexcept {
   if (!socket_ || refuses_) return;
-  int unread = 0;
-  const bool is_stream = type_ == SOCK_STREAM;  // which has no empty messages
-  if (is_stream && ::ioctl(borrow(), FIONREAD, &unread) == 0 && unread == 0) return;
-  if (domain_of(borrow()) != AF_UNIX) return;
-  const int first = 0, on = 1;
-  ::shutdown(borrow(), SHUT_RD);                                          // nothing comes on top
-  ::setsockopt(borrow(), SOL_SOCKET, SO_PEEK_OFF, &first, sizeof first);  // each look begins behind the last
-  ::setsockopt(borrow(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on);        // tells an empty message from none
-  for (int i = 0; i < most_unread && look_for_fds(borrow(), is_stream); ++i) continue;
+  ::shutdown(borrow(), SHUT_RD);  // nothing comes on top
+  std::vector<Fd> unsafe;
+  if (has_unread(borrow(), type_ == SOCK_STREAM)) unsafe.push_back(std::move(socket_));
+  close_apart(std::move(unsafe));
 }
 
 Result<std::pair<Fd, Fd>> socket_pair(int type) {

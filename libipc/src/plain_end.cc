@@ -35,10 +35,8 @@ Result<std::pair<Fd, std::unique_ptr<PlainEnd>>> PlainEnd::make(Peer peer) {
   return std::pair{std::move(theirs), std::make_unique<PlainEnd>(std::move(ours), peer)};
 }
 
-/// A byte sent with MSG_OOB is one like any other where it goes.
 PlainEnd::PlainEnd(Fd socket, Peer peer) : socket_{std::move(socket), SOCK_STREAM}, peer_{peer} {
-  const int on = 1;
-  ::setsockopt(borrow(), SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
+  take_urgent_inline(borrow());
 }
 
 PlainEnd::~PlainEnd() {

@@ -19,6 +19,11 @@ int Stream::events(bool to_read, bool to_write) const {
   return (to_read ? UV_READABLE : 0) | (to_write ? UV_WRITABLE : 0);
 }
 
+SocketStream::SocketStream(Fd socket) : socket_{std::move(socket), SOCK_STREAM} {
+  (void)set_blocking(borrow(), false);
+  if (domain_of(borrow()) == AF_UNIX) take_urgent_inline(borrow());
+}
+
 Transfer SocketStream::read(std::span<char> buffer) {
   ssize_t count = -1;
   do count = receive_bytes(borrow(), buffer);

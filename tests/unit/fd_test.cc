@@ -13,7 +13,7 @@ using namespace std::chrono_literals;
 
 namespace {
 /// sendmsg(2) of as many descriptors as the kernel takes.
-void send_fds(const Fd& socket, std::string_view bytes, std::span<const int> fds) {
+void send_fds(const Fd& socket, std::string_view bytes, std::span<const int> fds, int flags = 0) {
   alignas(cmsghdr) std::array<char, fds_room> control{};
   iovec part{const_cast<char*>(bytes.data()), bytes.size()};
   msghdr header{};
@@ -26,7 +26,7 @@ void send_fds(const Fd& socket, std::string_view bytes, std::span<const int> fds
   rights->cmsg_type = SCM_RIGHTS;
   rights->cmsg_len = CMSG_LEN(fds.size_bytes());
   std::memcpy(CMSG_DATA(rights), fds.data(), fds.size_bytes());
-  cr_assert_eq(::sendmsg(socket.borrow(), &header, MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));
+  cr_assert_eq(::sendmsg(socket.borrow(), &header, MSG_NOSIGNAL | flags), static_cast<ssize_t>(bytes.size()));
 }
 
 /// A message whose last descriptor, of `count`, takes 30 s to close.
@@ -36,6 +36,18 @@ void send_trouble(const Fd& socket, std::string_view bytes, std::size_t count) {
   std::vector<int> fds(count, socket.borrow());
   fds.back() = last.borrow();
   send_fds(socket, bytes, fds);
+}
+
+/// The same with an urgent byte, which MSG_PEEK does not see, and within a socket within the message.
+void send_hidden_trouble(const Fd& socket) {
+  static const auto listener = kit::listen_tcp();
+  const auto last = kit::lingering(listener);
+  const int raw = last.borrow();
+  send_fds(socket, "!", {&raw, 1}, MSG_OOB);
+  const auto [inner, outer] = kit::must(socket_pair(SOCK_STREAM));
+  send_trouble(outer, "x", 1);
+  const int nested = inner.borrow();
+  send_fds(socket, "x", {&nested, 1});
 }
 
 std::pair<Fd, Fd> pair(int type) { return kit::must(socket_pair(type)); }
@@ -82,10 +94,27 @@ Test(fd, a_strangers_socket_closes_without_waiting_for_what_lies_unread_in_it) {
   cr_assert(!soon.passed());
 }
 
+Test(fd, nobody_waits_for_descriptors_behind_urgent_bytes_and_within_other_sockets) {
+  const kit::Deadline soon{10s};
+  {
+    auto [ours, theirs] = pair(SOCK_STREAM);
+    send_hidden_trouble(theirs);
+    const StrangerFd closed{std::move(ours), SOCK_STREAM};
+  }
+  const auto [ours, theirs] = pair(SOCK_STREAM);
+  take_urgent_inline(ours.borrow());
+  send_hidden_trouble(theirs);
+  std::array<char, 10> buffer;
+  std::size_t got = 0;
+  while (got < 2) got += static_cast<std::size_t>(receive_bytes(ours.borrow(), buffer));
+  cr_assert(!soon.passed());
+}
+
 Test(fd, a_strangers_socket_that_closes_with_unread_bytes_is_a_reset_for_it) {
   auto [ours, theirs] = pair(SOCK_STREAM);
   kit::send_all(theirs.borrow(), "unread");
   { const StrangerFd closed{std::move(ours), SOCK_STREAM}; }
+  kit::must(set_blocking(theirs.borrow(), true));
   char byte = 0;
   cr_assert(::recv(theirs.borrow(), &byte, 1, 0) < 0 && errno == ECONNRESET);
 }

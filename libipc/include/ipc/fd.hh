@@ -60,8 +60,7 @@ Result<Io> send_with_fds(int socket, std::string_view bytes, std::span<const int
 /// and the socket can be read on. INTERNAL: the call failed.
 Result<Received> receive_with_fds(int socket, std::span<char> buffer);
 
-/// The same where none are wanted: those that come along are closed, and none of them can make us wait for
-/// its unsent bytes (SO_LINGER).
+/// The same where none are wanted: those that come along are closed (`close_apart`).
 Result<Received> receive_without_fds(int socket, std::span<char> buffer);
 
 /// recvmsg(2) with MSG_DONTWAIT for those who want bytes only, and the same of what comes along. `had_fds`
@@ -75,9 +74,17 @@ bool close_fds(msghdr& header);
 /// Linux 6.16. False: the kernel is older.
 bool refuse_fds(int socket);
 
-/// A UNIX socket that a stranger can send to. Closing it closes what lies unread in it, too, and a descriptor
-/// there that leads to a socket with SO_LINGER would make us wait (socket(7)): when this one closes, none is
-/// left that could. Other sockets just close.
+/// Closes descriptors that strangers may have a hand in, in another thread: close(2) waits for a socket with
+/// SO_LINGER (socket(7)), be it in the queue of a socket in the queue of this one, and for whoever serves a
+/// FUSE file.
+void close_apart(std::vector<Fd> fds);
+
+/// From now on bytes sent with MSG_OOB are read as others are (SO_OOBINLINE). Without it the kernel drops
+/// such a byte, and the descriptors that came with it, in the middle of a read.
+void take_urgent_inline(int socket);
+
+/// A UNIX socket that a stranger can send to. Closing it closes what lies unread in it, too: where there is
+/// anything, that is done by `close_apart`. Other sockets just close.
 class [[nodiscard]] StrangerFd {
  public:
   StrangerFd() noexcept = default;
@@ -86,14 +93,14 @@ class [[nodiscard]] StrangerFd {
       : socket_{std::move(socket)}, type_{type}, refuses_{refuses} {}
   StrangerFd(StrangerFd&&) noexcept = default;
   StrangerFd& operator=(StrangerFd&& from) noexcept;
-  ~StrangerFd() { disarm(); }
+  ~StrangerFd() { let_go(); }
   int borrow() const noexcept { return socket_.borrow(); }
   /// As it is, for somebody else.
   Fd take() && noexcept { return std::move(socket_); }
   explicit operator bool() const noexcept { return static_cast<bool>(socket_); }
 
  private:
-  void disarm() const noexcept;
+  void let_go() noexcept;
   Fd socket_;
   int type_ = SOCK_STREAM;
   bool refuses_ = false;

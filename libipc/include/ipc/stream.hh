@@ -48,9 +48,7 @@ class Stream {
 /// A connected stream socket, owned; becomes non-blocking, as splice(2) asks the descriptor.
 class SocketStream final : public Stream {
  public:
-  explicit SocketStream(Fd socket) : socket_{std::move(socket), SOCK_STREAM} {
-    (void)set_blocking(borrow(), false);
-  }
+  explicit SocketStream(Fd socket);
   int borrow() const override { return socket_.borrow(); }
   Transfer read(std::span<char> buffer) override;
   Transfer write(std::string_view bytes) override;
