@@ -8,6 +8,7 @@
 namespace plumberd {
 namespace {
 constexpr ipc::Milliseconds hello_deadline{5'000};
+constexpr ipc::Milliseconds relisten_pause{2000};
 constexpr ipc::Milliseconds first_rest{100};
 constexpr std::size_t most_dials = 16'384;
 constexpr ipc::Milliseconds longest_grace{500};
@@ -81,6 +82,8 @@ ipc::Result<Dialled> dialled(ipc::Channel::Incoming& incoming, ipc::JsonView res
 ipc::Error about_helper(ipc::Error error, const std::string& name) {
   if (error.text == "dial was not answered in time") error.text = "the helper " + name + " did not answer";
   error.text = ipc::printable(error.text, longest_sentence);
+  error.rule.clear();  // those are ours to name
+  error.at.clear();
   return error;
 }
 
@@ -203,6 +206,7 @@ void Helper::listen(std::uint64_t id, const Listen& listen, std::string settings
 }
 
 void Helper::send_listen(std::uint64_t id, Listening& listening) {
+  listening.retry.stop();
   const auto& uri = listening.actual.empty() ? listening.listen.uri : listening.actual;
   const auto settle = [this, id](ipc::Result<ipc::Channel::Incoming> answer) {
     const auto found = listens_.find(id);
@@ -210,9 +214,17 @@ void Helper::send_listen(std::uint64_t id, Listening& listening) {
     auto done = std::exchange(found->second.done, nullptr);
     const auto result = answer ? answer->message.result : ipc::JsonView{};
     if (answer) found->second.actual = result["uri"].string_or(found->second.listen.uri);
-    if (!answer)
+    if (!answer) {
+      answer = std::unexpected(about_helper(std::move(answer).error(), spec_.name));
       log_.error("cannot listen on " + ipc::mask_secrets(found->second.listen.uri) + ": " +
                  answer.error().text);
+      // It may come to it later, when nobody expects it any more.
+      if (is_ready() && answer.error().word == ipc::Word::timeout)
+        channel_->notify("unlisten", "{\"id\":" + std::to_string(id) + "}");
+    }
+    // After a restart of the helper the port may be somebody else's for a while.
+    if (!answer && !done && is_ready())
+      found->second.retry = ipc::Timer{loop_, relisten_pause, [this, id] { listen_again(id); }};
     if (!done) return;
     if (found->second.share == Helper::Share::first)
       found->second.share = Helper::Share::join;  // after a crash
@@ -222,6 +234,12 @@ void Helper::send_listen(std::uint64_t id, Listening& listening) {
   };
   channel_->call("listen", listen_params(id, listening.listen, uri, listening.settings, listening.share), {},
                  hello_deadline, settle);
+}
+
+void Helper::listen_again(std::uint64_t id) {
+  const auto found = listens_.find(id);
+  if (found == listens_.end()) return;
+  if (is_ready()) send_listen(id, found->second);
 }
 
 /// Who still waits for the listener may hold the last reference to this helper: that ends in a turn of its

@@ -142,6 +142,7 @@ class Helper {
     Share share = Share::no;
     OnListening done;
     std::string actual{};
+    ipc::Timer retry{};
   };
   struct Process;
   bool is_ready() const;
@@ -167,6 +168,7 @@ class Helper {
   void send_dial(std::uint64_t id, Dial& dial);
   void finish_dial(std::uint64_t id, ipc::Result<ipc::Channel::Incoming> answer);
   void send_listen(std::uint64_t id, Listening& listening);
+  void listen_again(std::uint64_t id);
 
   ipc::Loop& loop_;
   Log& log_;

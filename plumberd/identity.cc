@@ -22,14 +22,17 @@ std::string proc_path(pid_t pid, const char* file) { return "/proc/" + std::to_s
 
 void mark(Facts& facts, Fact fact) { facts.asked.set(static_cast<std::size_t>(fact)); }
 
-std::string_view last_unit(std::string_view path) {
-  while (!path.empty()) {
-    const auto slash = path.rfind('/');
-    const auto name = path.substr(slash + 1);
+/// Takes the unit that stands behind the slices off the path. What is below belongs to it, and is its own to
+/// name (Delegate=, systemd.resource-control(5)).
+std::string_view take_unit(std::string_view& path) {
+  while (path.starts_with('/')) {
+    const auto end = std::min(path.find('/', 1), path.size());
+    const auto name = path.substr(1, end - 1);
+    path.remove_prefix(end);
     if (name.ends_with(".service") || name.ends_with(".scope")) return name;
-    if (slash == path.npos) break;
-    path = path.substr(0, slash);
+    if (!name.ends_with(".slice")) break;
   }
+  path = {};
   return {};
 }
 
@@ -47,16 +50,11 @@ std::string systemd_path(std::string_view cgroup_file) {
 
 Units units_of(std::string_view cgroup_file) {
   const auto path = systemd_path(cgroup_file);
-  const auto manager = path.find("/user@");
+  std::string_view rest{path};
   Units units;
-  if (manager == path.npos) {
-    units.system = last_unit(path);
-    return units;
-  }
-  const auto end = path.find(".service", manager);
-  if (end == path.npos) return units;
-  units.system = path.substr(manager + 1, end + 8 - manager - 1);
-  units.user = last_unit(std::string_view(path).substr(end + 8));
+  units.system = take_unit(rest);
+  // Only the managers of users are there, and nobody else can be.
+  if (path.starts_with("/user.slice/") && units.system.starts_with("user@")) units.user = take_unit(rest);
   return units;
 }
 

@@ -10,8 +10,14 @@ Direction direction_of(const Target& target) {
   return target.kind == Target::Kind::uri ? Direction::out : Direction::local;
 }
 
+/// What connect(2) makes of it: the unspecified address leads to loopback.
+ipc::Address reached_by(const ipc::Address& address) {
+  if (ipc::special_range(address) != "unspecified") return address;
+  return *ipc::parse_address(ipc::embedded(address).v6 ? "::1" : "127.0.0.1");
+}
+
 std::vector<ipc::Address> literals_of(const ipc::Uri& uri) {
-  if (uri.address) return {*uri.address};
+  if (uri.address) return {reached_by(*uri.address)};
   if (uri.is_localhost()) return {*ipc::parse_address("127.0.0.1"), *ipc::parse_address("::1")};
   return {};
 }

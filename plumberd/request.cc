@@ -220,7 +220,7 @@ std::vector<std::string> Request::judge_found(const Target& target,
 std::optional<Dialled> Request::take_warm(const Target& target, const Judged& judged) {
   // Behind a spare of tls stands a relay already, and not one of whole messages, or that tells another of a
   // cut.
-  if ((ask_.framing != "bytes" || ask_.onward) && target.uri.scheme != "tcp") return {};
+  if (without_spares_ || ((ask_.framing != "bytes" || ask_.onward) && target.uri.scheme != "tcp")) return {};
   return router_.warm.take(*config_, target, [&](const std::string& address) {
     if (judged.resolve) allowed_ = judge_addresses(*config_, target, {address}, asker_, decision_);
     return std::ranges::find(allowed_, address) != allowed_.end();
@@ -231,6 +231,11 @@ void Request::dialled(const Target& target, ipc::Result<Dialled> outcome) {
   dial_id_ = 0;
   auto resolving = std::move(resolving_);
   if (!outcome && outcome.error().word == ipc::Word::timeout) router_.resolvers.abandon(std::move(resolving));
+  // The spare may have been dead without a sign of it: that is no fault of the target's.
+  if (!outcome && warm_ && !outcome.error().far && !std::exchange(without_spares_, true)) {
+    warm_.reset();
+    return open(target);
+  }
   if (outcome && warm_) {  // the hop was made on a spare: what is known of the connection is the spare's
     outcome->path = warm_->path;
     outcome->labels.merge(warm_->labels);

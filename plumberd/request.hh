@@ -69,6 +69,7 @@ class Request : public std::enable_shared_from_this<Request> {
   std::uint64_t ends_at_ = 0;  ///< loop time
   std::uint64_t dial_started_ = 0;
   std::optional<Dialled> warm_;     ///< a spare whose hop is being made, without its descriptor
+  bool without_spares_ = false;     ///< one failed
   ResolverShare::Place resolving_;  ///< while the helper resolves for us
   ResolverShare::Turn turn_;        ///< while we wait for that
   ipc::Timer turn_limit_;

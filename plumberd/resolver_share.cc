@@ -25,8 +25,11 @@ ResolverShare::Place ResolverShare::take(uid_t uid) {
 }
 
 ResolverShare::Turn ResolverShare::wait(uid_t uid, Go go) {
+  constexpr std::size_t many = 4096;  // more than may wait: most were given up
   auto turn = std::make_shared<Go>(std::move(go));
-  users_[uid].waiting.push_back(turn);
+  auto& waiting = users_[uid].waiting;
+  if (waiting.size() >= many) std::erase_if(waiting, [](const auto& other) { return other.expired(); });
+  waiting.push_back(turn);
   return turn;
 }
 

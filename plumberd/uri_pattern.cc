@@ -72,6 +72,12 @@ std::string lower(std::string_view text) {
   return result;
 }
 
+/// An address in the one form that each has; anything else as it is.
+std::string canonical(std::string host) {
+  const auto address = ipc::parse_address(host);
+  return address ? ipc::to_string(ipc::embedded(*address)) : host;
+}
+
 bool port_covers(std::string_view pattern, const ipc::Uri& uri) {
   if (uri.is_unix()) return pattern.empty();
   return glob(pattern.empty() ? "9000" : pattern, std::to_string(uri.port_or_default()));
@@ -89,7 +95,8 @@ bool uri_pattern_covers(std::string_view pattern, const ipc::Uri& uri) {
   const auto wanted = split(pattern), raw = split(uri.raw);
   if (!wanted || !raw || !glob(wanted->scheme, uri.scheme)) return false;
   if (wanted->has_user && !glob(wanted->user, uri.user)) return false;
-  if (!glob(lower(wanted->host), uri.host) || !port_covers(wanted->port, uri)) return false;
+  if (!glob(canonical(lower(wanted->host)), canonical(uri.host)) || !port_covers(wanted->port, uri))
+    return false;
   const auto path = path_of(uri, *raw);
   return wanted->has_path == !path.empty() && path_covers(wanted->path, path);
 }

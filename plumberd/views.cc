@@ -186,6 +186,8 @@ void hide_rules(Decision& decision) {
     if (step.kind == "owner") step.at.clear();
   decision.error.rule.clear();
   decision.error.at.clear();
+  if (decision.failed && decision.verdict == Decision::Verdict::deny)
+    decision.error.text = denial(decision, false).text;
 }
 
 ipc::Result<Since> since_of(ipc::JsonView since) {

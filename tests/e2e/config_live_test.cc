@@ -1,5 +1,8 @@
 // What a configuration file changes in a running router: failover, reload, warm connections.
 #include <criterion/criterion.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/socket.h>
 
 #include "tests/e2e/host.hh"
 
@@ -70,6 +73,38 @@ Test(warm, two_routes_to_one_place_and_one_that_is_filled_in_have_spares_of_thei
   };
   Host host{{}, "[routes]\n" + route("a", place) + route("b", place) + route("c", place + "/{service}")};
   cr_assert(kit::eventually([&] { return host.status().result()["warm"].integer_or(0) == 3; }));
+}
+
+Test(listen, goes_on_when_somebody_else_had_the_port_while_the_helper_was_away) {
+  Host host{{"--listen", "tcp://127.0.0.1:0", "--allow", "in", "pong", "tcp:127.0.0.1"}, ""};
+  const auto uri = host.uri("pong");
+  sockaddr_in place{};
+  place.sin_family = AF_INET;
+  place.sin_port = htons(host.port());
+  place.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ipc::Fd squatter{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  ::kill(host.helper("tcpd"), SIGKILL);
+  cr_assert(kit::eventually([&] {
+    return ::bind(squatter.borrow(), reinterpret_cast<const sockaddr*>(&place), sizeof place) == 0;
+  }));
+  host.router().wait_for_error("cannot listen on tcp://127.0.0.1");
+  squatter = {};
+  const Host near;
+  auto client = near.door();
+  const auto params = ask("pong", "pong " + uri);
+  cr_assert(kit::eventually([&] { return client.call("connect", params).word() == "UNKNOWN_SERVICE"; }));
+}
+
+Test(loopback, is_what_the_unspecified_address_leads_to_and_is_judged_as) {
+  const kit::TcpServer server{kit::pong};
+  const Host host{{"--deny", "out", "*", "tcp:127.0.0.0/8", "--deny", "out", "*", "tcp:[::1]", "--allow",
+                   "out", "*", "*"}};
+  auto client = host.door();
+  for (const auto* address : {"0.0.0.0", "[::]", "[::ffff:0.0.0.0]"}) {
+    const auto uri = "tcp://" + std::string(address) + ":" + std::to_string(server.port());
+    const auto answer = client.call("connect", R"({"uri":")" + uri + R"("})");
+    cr_assert_eq(answer.word(), "DENIED", "%s", answer.text.c_str());
+  }
 }
 
 Test(log, in_json_is_an_object_a_line_with_its_time) {

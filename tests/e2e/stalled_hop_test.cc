@@ -92,6 +92,23 @@ Test(stalled_hop, lasts_no_longer_than_the_request) {
   cr_assert_eq(answer.word(), "TIMEOUT", "%s", answer.text.c_str());
 }
 
+Test(stalled_hop, on_a_dead_spare_connection_is_made_good_by_a_fresh_one) {
+  std::atomic<int> connections = 0;
+  const TcpServer far{[&](int socket) {
+    const bool is_spare = connections++ == 0;
+    std::array<char, 512> hop;
+    if (::recv(socket, hop.data(), hop.size(), 0) <= 0) return;  // a spare that nobody used
+    if (!is_spare) send_all(socket, ipc::hop_ok());
+    receive_all(socket);
+  }};
+  const Host host{{}, "[routes]\npong = { target = \"" + place(far) + "\", warm = 1 }\n" + limits("300ms")};
+  cr_assert(eventually([&] { return connections == 1; }));
+  cr_assert(eventually([&] { return host.status().result()["warm"].integer_or(0) == 1; }));
+  auto client = host.door();
+  const auto answer = client.call("connect", ask("pong"));
+  cr_assert_eq(answer.word(), "", "%s", answer.text.c_str());
+}
+
 Test(stalled_hop, on_a_warm_connection_is_a_timeout_too) {
   const TcpServer far{[](int socket) { receive_all(socket); }};
   const Host host{{}, "[routes]\npong = { target = \"" + place(far) + "\", warm = 1 }\n" + limits("300ms")};

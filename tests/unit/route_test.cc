@@ -278,6 +278,9 @@ Test(route, uri_patterns_match_within_components) {
   cr_assert(covers("tcp://h:*", "tcp://h:25"));
   cr_assert(covers("*://h:2*/db-*", "tls://h:25/db-1"));
   cr_assert(covers("tcp://[::1]:*", "tcp://[::1]:25"));
+  cr_assert(covers("tls://[2001:db8::1]:*/*", "tls://[2001:0DB8:0::1]:25/x"));
+  cr_assert(covers("tls://192.0.2.1/*", "tls://[::ffff:192.0.2.1]/x"));
+  cr_assert(covers("tls://[::ffff:192.0.2.1]/*", "tls://192.0.2.1/x"));
   cr_assert(covers("unix:///run/*/sock", "unix:///run/app/sock"));
   cr_assert(!covers("unix:///run/*", "unix:///run/app/sock"));
   cr_assert(covers("tls://al*@h/*", "tls://alice@h/x"));

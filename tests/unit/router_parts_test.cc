@@ -49,6 +49,18 @@ Test(identity, tells_user_units_from_the_manager_that_runs_them) {
   cr_assert_eq(units.user, "mail.service");
 }
 
+Test(identity, takes_no_unit_from_below_another) {
+  const auto delegated = units_of("0::/system.slice/bar.service/db.service\n");
+  cr_assert_eq(delegated.system, "bar.service");
+  const auto pretended = units_of("0::/system.slice/bar.service/user@0.service/app.slice/db.service\n");
+  cr_assert_eq(pretended.system, "bar.service");
+  cr_assert_eq(pretended.user, "");
+  const auto own =
+      units_of("0::/user.slice/user-7.slice/user@7.service/app.slice/a.slice/b.service/c.service\n");
+  cr_assert_eq(own.user, "b.service");
+  cr_assert_eq(units_of("0::/user.slice/user-7.slice/session-3.scope\n").system, "session-3.scope");
+}
+
 Test(identity, finds_no_unit_in_garbage) {
   for (const auto* text : {"", "\n", "0::/\n", "0::/user@\n", "xx", "0::/a/b/c\n"}) {
     cr_assert_eq(units_of(text).system, "");
