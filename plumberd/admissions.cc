@@ -217,7 +217,7 @@ void Admissions::expire(const std::string& token) {
 }
 
 void Admissions::deliver(Delivery delivery) {
-  const auto& fd = delivery.fd;
+  auto fd = std::move(delivery.fd);
   auto found = tokens_.extract(delivery.token);
   if (found.empty()) return router_.log.warn("a helper delivered a connection without a valid token");
   auto& [decision, service, labels, deadline, mark] = found.mapped();
@@ -226,6 +226,7 @@ void Admissions::deliver(Delivery delivery) {
   if (outcome) outcome = ipc::set_blocking(fd.borrow(), true);
   if (outcome)
     outcome = router_.registry.deliver(service, fd.borrow(), labels, delivery.first, delivery.path == "ktls");
+  fd = {};  // at once: the last to close it would wait for what its new owner left unsent (SO_LINGER)
   decision.path = outcome ? delivery.path : "";
   router_.conclude(std::move(decision), outcome);
 }

@@ -303,10 +303,14 @@ void Request::finish(ipc::Result<Connection> outcome) {
 
 void Request::cancel() {
   const auto keep = std::move(self_);
+  if (!keep) return;  // it is over
   opening_.reset();
   turn_.reset();
   router_.resolvers.abandon(std::move(resolving_));
   if (helper_ != nullptr && dial_id_ != 0) helper_->cancel(dial_id_);
   dial_id_ = 0;
+  decision_.client = asker_.who();
+  router_.conclude(std::move(decision_),
+                   ipc::fail(ipc::Word::timeout, "the client went away before it was answered"));
 }
 }  // namespace plumberd

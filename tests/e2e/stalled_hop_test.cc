@@ -84,6 +84,23 @@ Test(stalled_hop, that_ends_within_the_answer_is_unreachable) {
   }
 }
 
+Test(stalled_hop, of_a_client_that_does_not_wait_is_an_event) {
+  const Host host;
+  const TcpServer far{answers("")};
+  {
+    auto client = host.door();
+    client.send(R"({"jsonrpc":"2.0","id":1,"method":"connect","params":)" +
+                ask("pong", "pong " + place(far)) + "}");
+    client.send(R"({"jsonrpc":"2.0","id":2,"method":"list","params":{}})");
+    cr_assert_eq(client.receive().message->id, "2");  // the first was read
+  }
+  cr_assert(eventually([&] {
+    auto client = host.door();
+    client.send(R"({"jsonrpc":"2.0","id":1,"method":"events","params":{"follow":false}})");
+    return client.receive().text.find("the client went away before it was answered") != std::string::npos;
+  }));
+}
+
 Test(stalled_hop, lasts_no_longer_than_the_request) {
   const Host host{{}, limits("60s", "1s")};
   auto client = host.door();
