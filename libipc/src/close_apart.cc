@@ -20,7 +20,7 @@ class Closers {
   void take(std::vector<Fd> fds) {
     const std::lock_guard lock{mutex_};
     for (auto& fd : fds) waiting_.push_back(std::move(fd));
-    if (idle_ == 0 && threads_ < most_threads) start();
+    if (idle_ < waiting_.size() && threads_ < most_threads) start();
     ready_.notify_one();
   }
 

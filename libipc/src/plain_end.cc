@@ -66,10 +66,10 @@ void PlainEnd::note(int events) {
 Transfer PlainEnd::read(std::span<char> buffer) {
   eat_but(1);
   auto got = was_answered_ && !has_urgent_ ? take_message(buffer) : take_queued(buffer);
+  if (got.io == Io::again && ended_ && unread() > carried_) got = take_queued(buffer);
   was_answered_ = was_answered_ && got.size == 0;
   got.drained = got.drained && !ended_;
   holds_more_ = got.io == Io::done && !got.drained;
-  if (got.io == Io::again && ended_ && unread() > carried_) got = take_queued(buffer);
   if (got.io == Io::again && ended_) got.io = Io::closed;
   got.broken = got.io == Io::closed && was_cut();
   return got;
